@@ -1,0 +1,134 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Config is a whole sites.toml, decoded over the defaults and validated. It is
+// immutable once Load has returned it; every path in it is absolute.
+type Config struct {
+	Path  string           // the file it was read from, absolute
+	Dir   string           // the folder of that file: what relative paths are relative to
+	Host  Host             // [host]
+	Pools map[string]*Pool // [pools.NAME], by name
+	Sites []*Site          // [[sites]], in the order of the file
+
+	places places // for Warnings
+}
+
+// Host is the [host] table: what belongs to the host process and to every
+// connection before its site is known.
+type Host struct {
+	RunDir         string         // sockets and the lock
+	StateDir       string         // logs and state; survives a reboot
+	PoolsDir       string         // one folder per pool
+	TrustedProxies []netip.Prefix // who may set X-Forwarded-*
+	Admin          string         // "unix:/abs/path": where the admin API listens
+	HostAway       time.Duration  // how long in-process workers live on without a host
+	Limits         HostLimits     // [host.limits]
+	Log            HostLog        // [host.log]
+}
+
+// HostLimits is the [host.limits] table: limits that hold before the site of a
+// request is known, so they are one for all sites.
+type HostLimits struct {
+	MaxRequestLine int64         // bytes of the request line; past it 414 (Kestrel MaxRequestLineSize)
+	MaxHeaderSize  int64         // bytes of all header fields; past it 431 (Kestrel MaxRequestHeadersTotalSize)
+	MaxHeaderCount int           // header fields; past it 431 (Kestrel MaxRequestHeaderCount)
+	HeaderTimeout  time.Duration // for a whole request head, from its first byte; past it 408 (Kestrel RequestHeadersTimeout)
+	IdleTimeout    time.Duration // between requests of a keep-alive connection (Kestrel KeepAliveTimeout)
+	MaxConnections int           // open client connections of the whole host; 0 is no limit
+}
+
+// HostLog is the [host.log] table.
+type HostLog struct {
+	Access   bool  // write the access log, state_dir/logs/access.log
+	MaxSize  int64 // bytes after which a log file is rotated
+	MaxFiles int   // rotated files kept of each log
+}
+
+// Pool is a [pools.NAME] table: worker processes with one lifecycle.
+type Pool struct {
+	Name            string
+	Dir             string        // PoolsDir/Name: where the app's binaries lie
+	AutoStart       bool          // start with the host; otherwise by `aerie pool start`
+	StartupTimeout  time.Duration // from process start to ready (ANCM startupTimeLimit)
+	ShutdownTimeout time.Duration // from the polite stop to the kill (ANCM shutdownTimeLimit)
+	DrainTimeout    time.Duration // for requests and connections of a replaced generation
+	MaxDraining     int           // old generations that may drain at once; the oldest is cut
+	RestartDelay    time.Duration // back-off after the first crash; doubles with each further one
+	RestartDelayMax time.Duration // bound of that back-off
+	QueueLength     int           // requests and connections that wait for the pool; past it 503 QueueFull
+	QueueTimeout    time.Duration // how long one of them waits
+	MaxConcurrent   int           // requests that run at once in each worker process; 0 is no limit
+	MaxStreams      int           // upgraded and long-streaming requests beside those, in each worker process
+	StreamAfter     time.Duration // a request that runs for longer counts as a stream
+
+	Program *Program // what the pool runs, from the apps that name it; nil when none does
+}
+
+// Program is what a pool runs: the keys on which all apps of a pool agree.
+type Program struct {
+	Process string            // the executable: relative to the pool's folder as written, absolute here
+	Args    []string          // its arguments
+	Env     map[string]string // added to its environment
+	Hosting Hosting           // who serves the client's connection
+}
+
+// Hosting is the one word that says how an app is hosted.
+type Hosting string
+
+// The hosting modes.
+const (
+	InProcess    Hosting = "inprocess"    // the worker process is handed the client's connection
+	OutOfProcess Hosting = "outofprocess" // the host forwards requests to the child's own server
+)
+
+// Site is one [[sites]] entry.
+type Site struct {
+	Name     string
+	Bindings []Binding
+	Handover bool       // handover = "auto" is true, "never" is false
+	Limits   SiteLimits // [sites.limits]
+	Apps     []*App     // at least one; sorted by descending path length
+}
+
+// Binding is one address, port and host name on which a site answers, written
+// "scheme://host:port".
+type Binding struct {
+	Text   string     // as written
+	Scheme string     // "http"
+	Host   string     // lower case; "" is any host, "*.example.org" any name below example.org
+	Listen Listen     // on which local addresses
+	IP     netip.Addr // with Listen == ListenIP: that address
+	Port   uint16
+}
+
+// Listen says on which local addresses a binding answers.
+type Listen int
+
+// The values of Listen.
+const (
+	ListenAny      Listen = iota // every address of the machine
+	ListenLoopback               // 127.0.0.1 and ::1: names under "localhost" (RFC 6761, 6.3)
+	ListenIP                     // one address: bindings whose host is an IP address
+)
+
+// SiteLimits is the [sites.limits] table.
+type SiteLimits struct {
+	MaxBody                  int64         // bytes of a request body; past it 413 (IIS maxAllowedContentLength); 0 is no limit
+	MaxURL                   int           // bytes of the request target's path; past it 414 (IIS maxUrl)
+	MaxQuery                 int           // bytes of its query; past it 414 (IIS maxQueryString)
+	MinBodyRate              int64         // bytes/s a client must send a body with (Kestrel MinRequestBodyDataRate); 0 is no limit
+	MinResponseRate          int64         // bytes/s a client must take a response with (Kestrel MinResponseDataRate); 0 is no limit
+	RateGrace                time.Duration // before the two rates count
+	MaxConnections           int           // of the site (IIS maxConnections); 0 is no limit
+	MaxConnectionsPerAddress int           // of the site, from one client address; 0 is no limit
+}
+
+// App is one [[sites.apps]] entry: a path of a site, and the pool that answers it.
+type App struct {
+	Path string // "/" or "/shop": no trailing slash
+	Pool *Pool  // the pool whose program answers
+}

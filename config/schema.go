@@ -1,0 +1,113 @@
+package config
+
+// setting is one key of one table of sites.toml and the value that it sets.
+type setting struct {
+	key   string
+	value value
+}
+
+// The lists below are the schema: the only keys there are, with their rules.
+
+// settings are the keys of [host].
+func (h *Host) settings() []setting {
+	return []setting{
+		{"run_dir", text{&h.RunDir}},
+		{"state_dir", text{&h.StateDir}},
+		{"pools_dir", text{&h.PoolsDir}},
+		{"trusted_proxies", proxies{&h.TrustedProxies}},
+		{"admin", adminAddress{&h.Admin}},
+		{"host_away", duration{&h.HostAway, zero}},
+	}
+}
+
+// needsRestart says whether a running host cannot take over a new value of
+// that key of [host].
+func needsRestart(key string) bool {
+	switch key {
+	case "run_dir", "state_dir", "pools_dir", "admin",
+		"limits.max_request_line", "limits.max_header_size", "log.max_size", "log.max_files":
+		return true
+	}
+	return false
+}
+
+// settings are the keys of [host.limits].
+func (l *HostLimits) settings() []setting {
+	return []setting{
+		{"max_request_line", size[int64]{&l.MaxRequestLine, positive}},
+		{"max_header_size", size[int64]{&l.MaxHeaderSize, positive}},
+		{"max_header_count", count{&l.MaxHeaderCount, positive}},
+		{"header_timeout", duration{&l.HeaderTimeout, positive}},
+		{"idle_timeout", duration{&l.IdleTimeout, positive}},
+		{"max_connections", count{&l.MaxConnections, zero}},
+	}
+}
+
+// settings are the keys of [host.log].
+func (l *HostLog) settings() []setting {
+	return []setting{
+		{"access", boolean{&l.Access}},
+		{"max_size", size[int64]{&l.MaxSize, positive}},
+		{"max_files", count{&l.MaxFiles, zero}},
+	}
+}
+
+// settings are the keys of [pools.NAME].
+func (p *Pool) settings() []setting {
+	return []setting{
+		{"auto_start", boolean{&p.AutoStart}},
+		{"startup_timeout", duration{&p.StartupTimeout, positive}},
+		{"shutdown_timeout", duration{&p.ShutdownTimeout, zero}},
+		{"drain_timeout", duration{&p.DrainTimeout, zero}},
+		{"max_draining", count{&p.MaxDraining, positive}},
+		{"restart_delay", duration{&p.RestartDelay, positive}},
+		{"restart_delay_max", duration{&p.RestartDelayMax, positive}},
+		{"queue_length", count{&p.QueueLength, zero}},
+		{"queue_timeout", duration{&p.QueueTimeout, positive}},
+		{"max_concurrent", count{&p.MaxConcurrent, zero}},
+		{"max_streams", count{&p.MaxStreams, positive}},
+		{"stream_after", duration{&p.StreamAfter, positive}},
+	}
+}
+
+// settings are the keys of [[sites]].
+func (s *Site) settings() []setting {
+	return []setting{
+		{"name", name{&s.Name}},
+		{"bindings", bindings{&s.Bindings}},
+		{"handover", handover{&s.Handover}},
+	}
+}
+
+// settings are the keys of [sites.limits].
+func (l *SiteLimits) settings() []setting {
+	return []setting{
+		{"max_body", size[int64]{&l.MaxBody, zero}},
+		{"max_url", size[int]{&l.MaxURL, positive}},
+		{"max_query", size[int]{&l.MaxQuery, positive}},
+		{"min_body_rate", rate{&l.MinBodyRate}},
+		{"min_response_rate", rate{&l.MinResponseRate}},
+		{"rate_grace", duration{&l.RateGrace, positive}},
+		{"max_connections", count{&l.MaxConnections, zero}},
+		{"max_connections_per_address", count{&l.MaxConnectionsPerAddress, zero}},
+	}
+}
+
+// settings are the keys of [[sites.apps]] beside those of its program. The
+// pool is a name until the pools are known.
+func (a *App) settings(pool *string) []setting {
+	return []setting{
+		{"path", appPath{&a.Path}},
+		{"pool", name{pool}},
+	}
+}
+
+// settings are the keys of [[sites.apps]] that make the program of the pool.
+func (p *Program) settings() []setting {
+	return []setting{
+		{"process", process{&p.Process}},
+		{"args", arguments{&p.Args}},
+		{"env", environment{&p.Env}},
+		{"hosting", word[Hosting]{&p.Hosting, []Hosting{InProcess, OutOfProcess}}},
+	}
+}

@@ -1,0 +1,112 @@
+package config
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+// maxSocketPath is the length of a socket's path that is safe on every system:
+// Linux takes 107 bytes, macOS 103.
+const maxSocketPath = 100
+
+// places is where things stand in the file that a Config was read from. It is
+// empty for a Config that was not read from a file.
+type places struct {
+	file     string
+	lines    lineMap
+	sites    []*place          // of Config.Sites
+	programs map[string]*place // by pool: the key "process"
+}
+
+// Warnings says what is doubtful about a valid configuration on this machine
+// at this moment: nothing of it stops the host. It looks at the file system,
+// so its answer changes with a deployment.
+func (c *Config) Warnings() []Problem {
+	w := &decoder{file: c.places.file, lines: c.places.lines}
+	root := &place{}
+	host := root.key("host")
+	switch {
+	case os.Geteuid() == 0:
+		w.problem(root, "the host runs as root, and so do the apps: run it as a user of its own")
+	case len(c.Pools) > 1:
+		w.problem(root, "all pools run as the host's user: files and sockets of one are open to the apps of all")
+	}
+	if len(c.Sites) == 0 {
+		w.problem(root, "there is no [[sites]] entry: the host has nothing to serve")
+	}
+	c.warnSockets(w, host)
+	for i, site := range c.Sites {
+		c.warnURL(w, i, site)
+	}
+	if info, err := os.Stat(c.Host.PoolsDir); err != nil || !info.IsDir() {
+		w.problem(host.key("pools_dir"), "there is no folder %s: nothing is deployed", c.Host.PoolsDir)
+	} else {
+		for _, name := range slices.Sorted(maps.Keys(c.Pools)) {
+			c.warnProgram(w, c.Pools[name])
+		}
+	}
+	sortProblems(w.problems)
+	return w.problems
+}
+
+// warnSockets warns of directories too long for the sockets in them.
+func (c *Config) warnSockets(w *decoder, host *place) {
+	socket := filepath.Join(c.Host.RunDir, "p", "01234567", "01234", "plugin0123456789") // the longest name there
+	if len(socket) > maxSocketPath {
+		w.problem(host.key("run_dir"), "sockets in it would have paths of %d bytes, over %d: choose a shorter folder, such as /run/aerie",
+			len(socket), maxSocketPath)
+	}
+	if path := strings.TrimPrefix(c.Host.Admin, "unix:"); len(path) > maxSocketPath {
+		w.problem(host.key("admin"), "the socket's path has %d bytes, over %d: choose a shorter one", len(path), maxSocketPath)
+	}
+}
+
+// warnURL warns of limits of a site that the host's own make pointless.
+func (c *Config) warnURL(w *decoder, i int, site *Site) {
+	at := (&place{}).key("sites").item(i)
+	if i < len(c.places.sites) {
+		at = c.places.sites[i]
+	}
+	line := c.Host.Limits.MaxRequestLine
+	warn := func(key string, n int) {
+		if int64(n) > line {
+			w.problem(at.key("limits").key(key), "%s is never reached: max_request_line of [host.limits] is %s",
+				formatSize(int64(n)), formatSize(line))
+		}
+	}
+	warn("max_url", site.Limits.MaxURL)
+	warn("max_query", site.Limits.MaxQuery)
+}
+
+// warnProgram warns of a pool whose program could not be started now.
+func (c *Config) warnProgram(w *decoder, pool *Pool) {
+	at := (&place{}).key("pools").key(pool.Name)
+	if pool.Program == nil {
+		w.problem(at, "no app names this pool: it runs nothing")
+		return
+	}
+	if given, ok := c.places.programs[pool.Name]; ok {
+		at = given
+	}
+	file := pool.Program.Process
+	if !inside(pool.Dir, file) {
+		return // a command of PATH, which was there when it was found
+	}
+	info, ok := pool.stat(file)
+	switch {
+	case !ok:
+		w.problem(at, "there is no file %s: pool %q (%s) cannot start", file, pool.Name, pool.Program.Hosting)
+	case runtime.GOOS != "windows" && info.Mode()&0o111 == 0:
+		w.problem(at, "%s is not executable (mode %04o)", file, info.Mode().Perm())
+	}
+}
+
+// inside says whether file lies in dir; both are clean and absolute.
+func inside(dir, file string) bool {
+	local, err := filepath.Rel(dir, file)
+	return err == nil && filepath.IsLocal(local)
+}
