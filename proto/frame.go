@@ -1,0 +1,146 @@
+package proto
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// The hand-over socket is a unix socket of type SEQPACKET that the worker
+// process listens on: message boundaries hold, order holds, and descriptors
+// travel with the message that they belong to.
+//
+//	host                                   worker
+//	  | --- hello (token) ------------------> |
+//	  | <-- report (credit) ----------------- |   so many slots are free
+//	  | --- conn (number, prefix) + fd -----> |   only against a credit
+//	  | <-- report (credit, taken, closed) -- |   taken: the host closes its copies;
+//	  |                                       |   closed: the connections have ended
+//	  | --- drain --------------------------> |   nothing overtakes it
+//	  | <-- back (number, unread) + fd ------ |   an idle connection returns
+//	  | --- logs + 2 fds -------------------> |   after a rotation
+
+// FrameType is the first byte of a frame.
+type FrameType byte
+
+// The frames.
+const (
+	FrameHello  FrameType = 'H' // to the worker: the generation's token
+	FrameConn   FrameType = 'C' // to the worker: one connection, one descriptor
+	FrameDrain  FrameType = 'D' // to the worker: no connection comes after this
+	FrameLogs   FrameType = 'L' // to the worker: two descriptors, as FDLog and FDAccessLog
+	FrameReport FrameType = 'R' // to the host: what has happened since the last one
+	FrameBack   FrameType = 'B' // to the host: one connection, one descriptor
+)
+
+// MaxFrame is the size of the longest frame in bytes.
+const MaxFrame = 4096
+
+// MaxNumbers is how many connection numbers a report holds, taken and closed ones
+// together.
+const MaxNumbers = (MaxFrame - 1 - 4 - 2) / 8
+
+// MaxPrefix is how many bytes, already read from a connection, travel with its
+// descriptor: what net/http reads ahead at most.
+const MaxPrefix = 3
+
+// ErrFrame is the error of a frame that cannot be what it says it is.
+var ErrFrame = errors.New("proto: malformed hand-over frame")
+
+// Frame is one message on the hand-over socket. Which fields count depends on
+// its type.
+type Frame struct {
+	Type    FrameType
+	Token   string   // hello
+	Number  uint64   // conn, back
+	Resumed bool     // conn: it waits between two requests
+	Prefix  []byte   // conn, back: bytes to be read before those in the socket
+	Credit  uint32   // report: so many more connections may be sent
+	Taken   []uint64 // report: these have arrived
+	Closed  []uint64 // report: these have ended
+}
+
+// Append appends the frame's wire form to b.
+func (f *Frame) Append(b []byte) []byte {
+	b = append(b, byte(f.Type))
+	switch f.Type {
+	case FrameHello:
+		b = append(b, f.Token...)
+	case FrameConn, FrameBack:
+		b = binary.BigEndian.AppendUint64(b, f.Number)
+		resumed := byte(0)
+		if f.Resumed {
+			resumed = 1
+		}
+		b = append(b, resumed)
+		b = append(b, f.Prefix...)
+	case FrameReport:
+		b = binary.BigEndian.AppendUint32(b, f.Credit)
+		b = binary.BigEndian.AppendUint16(b, uint16(len(f.Taken)))
+		for _, n := range f.Taken {
+			b = binary.BigEndian.AppendUint64(b, n)
+		}
+		for _, n := range f.Closed {
+			b = binary.BigEndian.AppendUint64(b, n)
+		}
+	}
+	return b
+}
+
+// ParseFrame reads a frame. The result does not share memory with b.
+func ParseFrame(b []byte) (Frame, error) {
+	if len(b) == 0 {
+		return Frame{}, fmt.Errorf("%w: empty", ErrFrame)
+	}
+	f, b := Frame{Type: FrameType(b[0])}, b[1:]
+	ok := true
+	switch f.Type {
+	case FrameHello:
+		f.Token = string(b)
+	case FrameConn, FrameBack:
+		if ok = len(b) >= 9 && len(b) <= 9+MaxPrefix; ok {
+			f.Number = binary.BigEndian.Uint64(b)
+			f.Resumed = b[8] == 1
+			f.Prefix = append([]byte(nil), b[9:]...)
+		}
+	case FrameReport:
+		ok = f.parseReport(b)
+	case FrameDrain, FrameLogs:
+		ok = len(b) == 0
+	default:
+		return Frame{}, fmt.Errorf("%w: type %q", ErrFrame, byte(f.Type))
+	}
+	if !ok {
+		return Frame{}, fmt.Errorf("%w: type %q of %d bytes", ErrFrame, byte(f.Type), len(b)+1)
+	}
+	return f, nil
+}
+
+func (f *Frame) parseReport(b []byte) bool {
+	if len(b) < 6 || (len(b)-6)%8 != 0 || (len(b)-6)/8 > MaxNumbers {
+		return false
+	}
+	f.Credit = binary.BigEndian.Uint32(b)
+	taken := int(binary.BigEndian.Uint16(b[4:]))
+	if b = b[6:]; taken > len(b)/8 {
+		return false
+	}
+	numbers := make([]uint64, len(b)/8)
+	for i := range numbers {
+		numbers[i] = binary.BigEndian.Uint64(b[8*i:])
+	}
+	f.Taken, f.Closed = numbers[:taken:taken], numbers[taken:]
+	return true
+}
+
+// Descriptors is how many descriptors must come with the frame.
+func (f *Frame) Descriptors() int {
+	switch f.Type {
+	case FrameConn, FrameBack:
+		return 1
+	case FrameLogs:
+		return 2
+	default:
+		return 0
+	}
+}
