@@ -1,0 +1,58 @@
+// Package apppool keeps one application pool alive: it starts generations of
+// worker processes, replaces one by the next without a gap, restarts what
+// crashes, drains what is replaced, and gives each request a generation to go
+// to. It knows workers only through Starter and Worker, and nothing of HTTP or
+// of processes.
+//
+// # Contract
+//
+//   - New allocates, Open starts the pool's goroutine, Close ends all. Nothing
+//     runs before Start: the owner decides when a pool starts.
+//   - Start, Stop, Recycle and Reconfigure return when the thing is done, or has
+//     not succeeded. Their ctx bounds the caller's wait only; what was asked for
+//     goes on without it.
+//   - All methods are safe for concurrent use. Acquire, Current, Lease.Release
+//     and Status take no lock.
+//
+// # Guarantees
+//
+//   - A lease is never given on a generation whose drain has completed, nor on
+//     one whose process had ended before Acquire was called. A caller that finds
+//     its worker gone may therefore acquire again and gets the next generation.
+//   - While generation n serves, no start, however it fails, takes anything from
+//     it: n is replaced only by a generation that is ready, and only then drained.
+//   - n's drain is over when its leases are released and Worker.Drain has
+//     returned, which run concurrently; leases that are out when the drain begins
+//     stay valid, but a worker that is asked to drain may refuse what its holder
+//     then gives it, and the holder acquires again. drain_timeout bounds the drain,
+//     shutdown_timeout the stop that follows.
+//   - One start at a time. Recycles and reconfigurations that come meanwhile
+//     become one following recycle, and all their callers get its outcome; the
+//     settings given last win.
+//   - At most max_draining old generations drain: the oldest is cut, which means
+//     asked to stop at once, and killed if it is in the way again. What is cut at
+//     a bound is counted (Status.Cut) and logged.
+//   - A refused reconfiguration leaves generation and settings as they were.
+//   - Every change of state is caused by an answered call, or by a process's end
+//     as Worker.Done tells it; the one timer is the back-off between restarts.
+//   - No goroutine of the pool outlives Close, and no process.
+//
+// # Who waits and who is answered at once
+//
+// Acquire waits, in a queue of queue_length and for up to queue_timeout, while a
+// start is in flight and in the back-off after a generation that had been ready
+// crashed: the application is known to work. It answers at once when the pool is
+// stopped, and in the back-off after a start that did not succeed, with an error
+// that wraps the *StartError: nobody should wait half a minute to learn that an
+// application is broken.
+//
+// # Restarts
+//
+// A generation that crashes, or does not become ready while none serves, is
+// followed by another after restart_delay, doubled with each further failure up to
+// restart_delay_max. One that served for longer than restart_delay_max has shown
+// that it can, and the count begins anew. A crash right after a swap is no special
+// case: the replaced generation is draining, which cannot be taken back, so the
+// pool restarts by back-off and requests wait. Start, Recycle and Reconfigure do
+// not wait for the back-off.
+package apppool

@@ -1,0 +1,136 @@
+package apppool
+
+// The life of a pool. "starting" on the outside is two states in here: a start is
+// in flight, or the next one waits for its back-off.
+//
+//	          start                 ready                  recycle, reconfigure
+//	stopped ---------> starting -------------> running ----------------------+
+//	   ^               |  ^   ^                | ^   ^                       v
+//	   |       unready |  |   |        crashed | |   |                  overlapping
+//	   |               v  |   |                | |   |                    |  |  |
+//	   |              backoff |                | |   +-- ready: swap -----+  |  |
+//	   |          retry, start|  <-------------+ +------ unready: n goes on -+  |
+//	   |                      +------------------------- n crashed -------------+
+//	   |
+//	   +---- stop, from everywhere
+//
+// Generations that were replaced or stopped drain beside this and change no state.
+type state int
+
+// The states.
+const (
+	stopped     state = iota // nothing serves, nothing starts
+	starting                 // nothing serves, a start is in flight
+	backoff                  // nothing serves, the next start waits for its time
+	running                  // a generation serves
+	overlapping              // a generation serves and the next one starts
+	states                   // how many there are
+)
+
+// String is the state's name in status and logs.
+func (s state) String() string {
+	return [states]string{"stopped", "starting", "starting", "running", "overlapping"}[s]
+}
+
+// event is what can happen to a pool.
+type event int
+
+// The events: four orders, and four facts.
+const (
+	evStart       event = iota // told to run
+	evStop                     // told to stop
+	evRecycle                  // told to replace the generation
+	evReconfigure              // told to run with settings that need another generation
+	evReady                    // the start in flight gave a worker
+	evUnready                  // the start in flight did not succeed
+	evCrashed                  // the process of the generation that serves has ended
+	evRetry                    // the back-off is over
+	events                     // how many there are
+)
+
+// String is the event's name in logs.
+func (e event) String() string {
+	return [events]string{"start", "stop", "recycle", "reconfigure", "ready", "unready", "crashed", "retry"}[e]
+}
+
+// action is what the pool does about an event.
+type action int
+
+// The actions.
+const (
+	never  action = iota // cannot happen
+	answer               // nothing to do: it is done already
+	begin                // start a generation now
+	join                 // the caller gets the outcome of the start in flight
+	pend                 // the caller gets the outcome of the recycle that follows it
+	adopt                // take the settings over
+	serve                // the new generation serves, the one before it drains
+	keep                 // the start is refused; the generation that serves goes on
+	delay                // the start is refused; the next one waits for the back-off
+	revive               // bury the generation; the next one waits for the back-off
+	bury                 // bury the generation; the one that starts is to serve
+	halt                 // cancel the start, drain the generation
+)
+
+// step is one cell of the table.
+type step struct {
+	next state
+	do   action
+}
+
+// on is the table: what state s makes of event e.
+func (s state) on(e event) step {
+	impossible := step{s, never}
+	return [states][events]step{
+		stopped: {
+			evStart:       {starting, begin},
+			evStop:        {stopped, halt}, // the caller waits for what still drains
+			evRecycle:     {starting, begin},
+			evReconfigure: {stopped, adopt},
+			evReady:       impossible, // a cancelled start has no say
+			evUnready:     impossible,
+			evCrashed:     impossible, // nothing serves
+			evRetry:       impossible,
+		},
+		starting: {
+			evStart:       {starting, join},
+			evStop:        {stopped, halt},
+			evRecycle:     {starting, pend},
+			evReconfigure: {starting, pend},
+			evReady:       {running, serve},
+			evUnready:     {backoff, delay},
+			evCrashed:     impossible, // nothing serves
+			evRetry:       impossible, // the timer is off
+		},
+		backoff: {
+			evStart:       {starting, begin},
+			evStop:        {stopped, halt},
+			evRecycle:     {starting, begin},
+			evReconfigure: {starting, begin},
+			evReady:       impossible, // nothing starts
+			evUnready:     impossible,
+			evCrashed:     impossible, // nothing serves
+			evRetry:       {starting, begin},
+		},
+		running: {
+			evStart:       {running, answer},
+			evStop:        {stopped, halt},
+			evRecycle:     {overlapping, begin},
+			evReconfigure: {overlapping, begin},
+			evReady:       impossible, // nothing starts
+			evUnready:     impossible,
+			evCrashed:     {backoff, revive},
+			evRetry:       impossible, // the timer is off
+		},
+		overlapping: {
+			evStart:       {overlapping, answer},
+			evStop:        {stopped, halt},
+			evRecycle:     {overlapping, pend},
+			evReconfigure: {overlapping, pend},
+			evReady:       {running, serve},
+			evUnready:     {running, keep},
+			evCrashed:     {starting, bury},
+			evRetry:       impossible, // the timer is off
+		},
+	}[s][e]
+}

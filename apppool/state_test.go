@@ -1,0 +1,141 @@
+package apppool
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"aerie/config"
+)
+
+// table is every cell of state x event as it should be: next state, action, and
+// how the caller fares, "ok", "waits" or "error". It is written a second time on
+// purpose.
+const table = `
+            start                  stop            recycle                  reconfigure              ready              unready              crashed             retry
+stopped     starting/begin/waits   stopped/halt/ok starting/begin/waits     stopped/adopt/ok         -                  -                    -                   -
+starting    starting/join/waits    stopped/halt/ok starting/pend/waits      starting/pend/waits      running/serve/ok   backoff/delay/error  -                   -
+backoff     starting/begin/waits   stopped/halt/ok starting/begin/waits     starting/begin/waits     -                  -                    -                   starting/begin/
+running     running/answer/ok      stopped/halt/ok overlapping/begin/waits  overlapping/begin/waits  -                  -                    backoff/revive/     -
+overlapping overlapping/answer/ok  stopped/halt/ok overlapping/pend/waits   overlapping/pend/waits   running/serve/ok   running/keep/error   starting/bury/waits -
+`
+
+var (
+	stateNames  = []string{"stopped", "starting", "backoff", "running", "overlapping"}
+	actionNames = []string{"-", "answer", "begin", "join", "pend", "adopt", "serve", "keep", "delay", "revive", "bury", "halt"}
+)
+
+// TestTable walks every cell with a real pool.
+func TestTable(t *testing.T) {
+	rows := strings.Split(strings.TrimSpace(table), "\n")
+	if len(rows) != int(states)+1 {
+		t.Fatalf("the table has %d states, want %d", len(rows)-1, states)
+	}
+	for s := stopped; s < states; s++ {
+		cells := strings.Fields(rows[s+1])
+		if len(cells) != int(events)+1 || cells[0] != stateNames[s] {
+			t.Fatalf("row of %s has %d cells, want %d: %q", stateNames[s], len(cells)-1, events, cells)
+		}
+		for e := evStart; e < events; e++ {
+			cell := strings.Split(cells[e+1], "/")
+			t.Run(stateNames[s]+"/"+e.String(), func(t *testing.T) {
+				step := s.on(e)
+				if len(cell) == 1 {
+					if step != (step0(s)) {
+						t.Fatalf("on(%v) = %v, want that it cannot happen", e, step)
+					}
+					return
+				}
+				if got := stateNames[step.next] + "/" + actionNames[step.do]; got != cell[0]+"/"+cell[1] {
+					t.Fatalf("on(%v) = %s, want %s", e, got, cell)
+				}
+				synctest.Test(t, func(t *testing.T) { walk(t, s, e, cell[0], cell[2]) })
+			})
+		}
+	}
+}
+
+func step0(s state) step { return step{s, never} }
+
+// walk brings a pool into state s, lets e happen, and looks what became of it.
+func walk(t *testing.T, s state, e event, next, fate string) {
+	r := newRig(t, testConfig())
+	var w *fakeWorker
+	var c *call    // who waits for the start in flight
+	var a *attempt // the start in flight
+	switch s {
+	case starting:
+		c = r.start()
+		a = r.next()
+	case backoff:
+		r.start()
+		r.next().fail()
+	case running:
+		w = r.up()
+	case overlapping:
+		w = r.up()
+		c = r.recycle("test")
+		a = r.next()
+	}
+	if got := r.snapshot.Load().state; got != s {
+		t.Fatalf("set up state %s, want %s", stateNames[got], stateNames[s])
+	}
+	switch e {
+	case evStart:
+		c = r.start()
+	case evStop:
+		if w != nil {
+			close(w.finish)
+		}
+		c = r.stop()
+	case evRecycle:
+		c = r.recycle("test")
+	case evReconfigure:
+		c = r.reconfigure(with(func(p *config.Pool) { p.Program.Args = []string{"-v"} }))
+	case evReady:
+		a.ready()
+	case evUnready:
+		a.fail()
+	case evCrashed:
+		w.crash()
+		synctest.Wait()
+	case evRetry:
+		time.Sleep(restartDelay)
+		synctest.Wait()
+	}
+	if got := stateNames[r.snapshot.Load().state]; got != next {
+		t.Errorf("next state is %s, want %s", got, next)
+	}
+	switch fate {
+	case "ok":
+		c.want(nil)
+	case "waits":
+		c.waits()
+	case "error":
+		c.want(errNoWay)
+	}
+}
+
+// TestTable_Impossible checks that what cannot happen is told and moves nothing.
+func TestTable_Impossible(t *testing.T) {
+	for s := stopped; s < states; s++ {
+		for e := evStart; e < events; e++ {
+			if s.on(e).do != never {
+				continue
+			}
+			p := New(Options{Config: testConfig()})
+			told := false
+			p.impossible = func(gs state, ge event) { told = gs == s && ge == e }
+			p.machine.state = s
+			p.machine.apply(e, order{}, nil)
+			if !told || p.machine.state != s {
+				t.Errorf("%s x %v: told %v, state %s", stateNames[s], e, told, stateNames[p.machine.state])
+			}
+			if err := p.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
