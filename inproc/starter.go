@@ -1,0 +1,238 @@
+package inproc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"github.com/hashicorp/go-plugin/runner"
+	"google.golang.org/grpc"
+
+	"aerie/apppool"
+	"aerie/internal/h1"
+	"aerie/internal/logfile"
+	"aerie/internal/process"
+	"aerie/proto"
+	"aerie/worker"
+)
+
+// Starter starts worker processes for in-process hosting. All fields are
+// required. It is safe for concurrent use.
+type Starter struct {
+	Launcher  *process.Launcher
+	SocketDir func(pool string) (string, error)                               // the pool's own folder below run_dir; it exists when this returns
+	Log       func(pool string) (*logfile.File, error)                        // the pool's log; the worker's stdout and stderr
+	AccessLog func() (*os.File, error)                                        // where the worker appends its access log; the caller keeps it
+	Settings  func(pool string, generation int) (*worker.Settings, error)     // what a worker is to serve by now
+	Env       func() []string                                                 // the host's environment as workers get it
+	HostAway  func() time.Duration                                            // how long a worker lives on without a host
+	Owner     Owner                                                           // takes connections that leave workers
+	Started   func(pool string, generation int, token string) (forget func()) // makes the token known to the host service
+	Running   func(w *Worker)                                                 // told of each worker that is ready
+	Ended     func(w *Worker)                                                 // told when the process of a worker has ended, be it that it was ready or not
+	Logger    *slog.Logger
+}
+
+var _ apppool.Starter = (*Starter)(nil)
+
+// Start starts a worker process and returns when it is ready: configured,
+// healthy, and with its hand-over socket open where the system has one.
+func (s *Starter) Start(ctx context.Context, spec apppool.Spec) (apppool.Worker, error) {
+	w := &Worker{starter: s, spec: spec, logger: s.Logger.With("pool", spec.Pool.Name, "generation", spec.Generation), startedAt: time.Now(), cleaned: make(chan struct{})}
+	if err := s.start(ctx, w); err != nil {
+		return nil, w.failed(ctx, err)
+	}
+	go w.reap()
+	s.Running(w)
+	if err := s.settle(ctx, w); err != nil {
+		w.logger.Warn("settings that changed during the start", "error", err)
+	}
+	return w, nil
+}
+
+func (s *Starter) start(ctx context.Context, w *Worker) error {
+	token := proto.NewToken()
+	run, err := s.prepare(w, token)
+	if err != nil {
+		return err
+	}
+	w.run, w.forget = run, s.Started(w.spec.Pool.Name, w.spec.Generation, token)
+	for _, f := range run.spec.ExtraFiles {
+		defer func() { _ = f.Close() }() // the process has its own by then; nothing was written
+	}
+	if err := w.startPlugin(ctx, run); err != nil {
+		return err
+	}
+	settings, err := s.Settings(w.spec.Pool.Name, w.spec.Generation)
+	if err != nil {
+		return err
+	}
+	reply, err := w.configure(ctx, settings)
+	if err != nil {
+		return err
+	}
+	if err := w.attach(); err != nil {
+		return err
+	}
+	if err := w.health(ctx); err != nil {
+		return err
+	}
+	w.relay = &h1.Upstream{Dial: h1.DialUnix(reply.RelaySocket), IdleTimeout: time.Minute}
+	w.token = token
+	if reply.HandoverSocket == "" {
+		return nil
+	}
+	if w.link, err = dialLink(reply.HandoverSocket, token, s.Owner, w.logger); err != nil {
+		return err
+	}
+	w.tasks.Go(w.link.serve)
+	select {
+	case <-w.link.ready:
+		return nil
+	case <-w.link.closed:
+		return errors.New("the worker closed its hand-over socket")
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// settle sends settings that have changed between the start of the process and
+// the moment from which on it is told of changes.
+func (s *Starter) settle(ctx context.Context, w *Worker) error {
+	for {
+		settings, err := s.Settings(w.spec.Pool.Name, w.spec.Generation)
+		if err != nil || reflect.DeepEqual(settings, w.settings.Load()) {
+			return err
+		}
+		if err := w.Configure(ctx, settings); err != nil {
+			return err
+		}
+	}
+}
+
+// prepare makes everything that the process is started with.
+func (s *Starter) prepare(w *Worker, token string) (*pluginRunner, error) {
+	p := w.spec.Pool
+	dir, err := s.SocketDir(p.Name)
+	if err != nil {
+		return nil, err
+	}
+	w.socketDir = dir
+	if w.log, err = s.Log(p.Name); err != nil {
+		return nil, err
+	}
+	if w.logFrom, err = sizeOf(w.log.Path()); err != nil {
+		return nil, err
+	}
+	access, err := s.AccessLog()
+	if err != nil {
+		return nil, err
+	}
+	env := s.Env()
+	for name, value := range w.spec.Program.Env {
+		env = append(env, name+"="+value)
+	}
+	env = append(env, // behind the program's own, because the last of a name counts
+		proto.EnvPool+"="+p.Name,
+		proto.EnvGeneration+"="+strconv.Itoa(w.spec.Generation),
+		proto.EnvSocketDir+"="+dir,
+		proto.EnvHostAway+"="+s.HostAway().String(),
+	)
+	spec := process.Spec{
+		Path: w.spec.Program.Process, Args: w.spec.Program.Args, Env: env, Dir: p.Dir, Stderr: w.log.File(),
+	}
+	if err := handDown(&spec, w.log.File(), access, token); err != nil {
+		return nil, err
+	}
+	return &pluginRunner{launcher: s.Launcher, log: w.log, spec: spec}, nil
+}
+
+// startPlugin has go-plugin start the process and connect to its control
+// service.
+func (w *Worker) startPlugin(ctx context.Context, run *pluginRunner) error {
+	limit := time.Hour // go-plugin wants one; ctx is what counts
+	if t, ok := ctx.Deadline(); ok {
+		limit = time.Until(t)
+	}
+	client := plugin.NewClient(&plugin.ClientConfig{
+		HandshakeConfig:  proto.Handshake,
+		VersionedPlugins: map[int]plugin.PluginSet{proto.Version: {proto.PluginName: controlClient{}}},
+		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
+		SkipHostEnv:      true,
+		StartTimeout:     limit,
+		Logger:           hclog.NewNullLogger(), // what matters comes back as an error
+		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: w.socketDir},
+		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, dir string) (runner.Runner, error) {
+			w.pluginDir = dir
+			run.prepare(cmd, w.socketDir)
+			return run, nil
+		},
+	})
+	stop := context.AfterFunc(ctx, func() { // go-plugin's Start knows only its own time-out
+		if err := run.Kill(context.WithoutCancel(ctx)); err != nil {
+			w.logger.Error("kill worker that is starting", "error", err)
+		}
+	})
+	defer stop()
+	rpc, err := client.Client()
+	if err != nil {
+		run.awaitSilent(ctx)
+		return err
+	}
+	w.rpc = rpc
+	raw, err := rpc.Dispense(proto.PluginName)
+	if err != nil {
+		return err
+	}
+	w.control = raw.(proto.ControlClient)
+	return nil
+}
+
+// controlClient is the host's end of the control service.
+type controlClient struct{ plugin.NetRPCUnsupportedPlugin }
+
+var _ plugin.GRPCPlugin = controlClient{}
+
+// GRPCServer fails: a host serves no plugin.
+func (controlClient) GRPCServer(*plugin.GRPCBroker, *grpc.Server) error {
+	return errors.New("inproc: not a worker")
+}
+
+// GRPCClient returns the proto.ControlClient.
+func (controlClient) GRPCClient(_ context.Context, _ *plugin.GRPCBroker, c *grpc.ClientConn) (any, error) {
+	return proto.NewControlClient(c), nil
+}
+
+func sizeOf(path string) (int64, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return 0, fmt.Errorf("pool's log: %w", err)
+	}
+	return st.Size(), nil
+}
+
+// removeSockets removes what the process has left in its folder.
+func (w *Worker) removeSockets() error {
+	n := strconv.Itoa(w.spec.Generation)
+	return errors.Join(
+		os.RemoveAll(w.pluginDir),
+		ignoreMissing(os.Remove(filepath.Join(w.socketDir, "r"+n))),
+		ignoreMissing(os.Remove(filepath.Join(w.socketDir, "h"+n))),
+	)
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
