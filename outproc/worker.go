@@ -1,0 +1,133 @@
+package outproc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"aerie/apppool"
+	"aerie/internal/h1"
+	"aerie/internal/logfile"
+	"aerie/internal/process"
+)
+
+// Worker is one worker process: the application's own server. Its methods are
+// safe for concurrent use.
+type Worker struct {
+	spec      apppool.Spec
+	logger    *slog.Logger
+	log       *logfile.File
+	socket    string // where it may listen
+	port      int    // where it may listen instead
+	giveBack  func() // the port
+	token     string
+	proc      *process.Process
+	output    *capture
+	upstream  *h1.Upstream
+	forwarder *Forwarder
+	load      *load
+	startedAt time.Time
+	stopped   atomic.Bool   // Stop was called
+	done      chan struct{} // closed when the process has ended and its output was read
+}
+
+var _ apppool.Worker = (*Worker)(nil)
+
+// Pid is the process id.
+func (w *Worker) Pid() int { return w.proc.Pid() }
+
+// Done is closed when the process has ended and all that it had printed is in
+// the log.
+func (w *Worker) Done() <-chan struct{} { return w.done }
+
+// Exit says how the process ended. It is valid once Done is closed.
+func (w *Worker) Exit() apppool.Exit {
+	return apppool.Exit{Status: w.proc.Status(), Expected: w.stopped.Load(), Output: w.output.lines()}
+}
+
+// Serve has the worker answer r. pathBase is the path of the application, ""
+// for the root. It returns when the answer was given, or why it was not, for
+// worker.FailExchange to answer, and counts as a request until then.
+func (w *Worker) Serve(rw http.ResponseWriter, r *http.Request, pathBase string) error {
+	v := &visit{upgrade: len(r.Header["Upgrade"]) > 0}
+	w.load.enter(v, time.Now())
+	defer w.load.leave(v)
+	return w.forwarder.Forward(rw, r, pathBase)
+}
+
+// Drain waits until no request runs in the worker: the caller gives it nothing
+// new, and the clients' connections are the host's. It returns nil when none
+// runs or the process has ended, or the cause of ctx.
+func (w *Worker) Drain(ctx context.Context) error {
+	select {
+	case <-w.load.none():
+		return nil
+	case <-w.done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Stop ends the process and its whole tree: politely until ctx ends, then by
+// kill. Idle connections to it are closed first, so that it need not wait for
+// them. It returns when the process is gone. Repeatable.
+func (w *Worker) Stop(ctx context.Context) error {
+	w.stopped.Store(true)
+	w.upstream.Close()
+	if err := w.proc.Stop(ctx); err != nil {
+		return err
+	}
+	<-w.done
+	return nil
+}
+
+// Stats is a snapshot. It does not block. Client connections are the host's:
+// the worker owns none.
+func (w *Worker) Stats() apppool.Stats {
+	total, active, streams := w.load.snapshot(time.Now())
+	return apppool.Stats{StartedAt: w.startedAt, Requests: total, Active: active, Streams: streams}
+}
+
+// watch waits for the end of the process and clears up after it.
+func (w *Worker) watch() {
+	<-w.proc.Done()
+	w.output.finish()
+	w.upstream.Close()
+	w.release()
+	close(w.done)
+}
+
+// release gives back what prepare took.
+func (w *Worker) release() {
+	w.giveBack()
+	if err := removeSocket(w.socket); err != nil {
+		w.logger.Error("clear up after worker", "error", err)
+	}
+}
+
+var errNotAlive = errors.New("the worker process has ended")
+
+// dialer opens connections to the worker's address. Once the process has
+// ended, anybody may listen on its port, so its end is looked for after the
+// connection was made.
+func (w *Worker) dialer(a address) func(context.Context) (net.Conn, error) {
+	var d net.Dialer
+	return func(ctx context.Context) (net.Conn, error) {
+		c, err := d.DialContext(ctx, a.network, a.address)
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-w.proc.Done():
+			return nil, errors.Join(fmt.Errorf("%w: %s", errNotAlive, w.proc.Status()), c.Close())
+		default:
+			return c, nil
+		}
+	}
+}
