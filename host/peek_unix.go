@@ -1,0 +1,63 @@
+//go:build unix
+
+package host
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"syscall"
+)
+
+var peekBuffers = sync.Pool{New: func() any { b := make([]byte, peekBytes); return &b }}
+
+// peek waits for enough of a request head to tell the value of its Host field,
+// and leaves all of it in the kernel. The connection's read deadline bounds it.
+// begun says whether a byte had come. A buffer is only held while looking.
+func peek(c *net.TCPConn) (host string, begun bool, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return "", false, err
+	}
+	p := &peeker{}
+	err = raw.Read(func(fd uintptr) bool {
+		buf := peekBuffers.Get().(*[]byte)
+		defer peekBuffers.Put(buf)
+		p.buf = *buf
+		for {
+			n, _, err := syscall.Recvfrom(int(fd), p.buf, syscall.MSG_PEEK)
+			switch {
+			case errors.Is(err, syscall.EINTR):
+				continue
+			case errors.Is(err, syscall.EAGAIN):
+				return false
+			}
+			if p.look(n, err) {
+				return true
+			}
+			if halfClosed(int(fd)) {
+				p.err = errPeekUnusual
+				return true
+			}
+			return false
+		}
+	})
+	if err == nil {
+		err = p.err
+	}
+	return p.host, p.seen > 0, err
+}
+
+// discard reads what the kernel has of a connection that is about to be closed,
+// up to the size of a peek, and waits for nothing.
+func discard(c *net.TCPConn) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return // closed
+	}
+	buf := peekBuffers.Get().(*[]byte)
+	defer peekBuffers.Put(buf)
+	_ = raw.Control(func(fd uintptr) { // fails only on a closed connection
+		_, _, _ = syscall.Recvfrom(int(fd), *buf, syscall.MSG_DONTWAIT) // what is not there need not be read
+	})
+}
