@@ -1,0 +1,58 @@
+package behave
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+)
+
+// Memory is what /mem answers, in bytes.
+type Memory struct {
+	RSS  int64 // now
+	Peak int64 // the highest since the start or the last reset
+}
+
+// IO is what /io answers: how many calls the process has made.
+type IO struct{ Reads, Writes int64 }
+
+func pid(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, os.Getpid()) }
+
+// exit ends the process in the middle of the request.
+func exit(_ http.ResponseWriter, r *http.Request) { os.Exit(int(number(r, "code"))) }
+
+// stop sends the process a signal by its name, and answers if it still can.
+func stop(w http.ResponseWriter, r *http.Request) {
+	name := r.URL.Query().Get("signal")
+	sig, ok := signals[name]
+	if !ok {
+		http.Error(w, fmt.Sprintf("behave: no signal %q", name), http.StatusBadRequest)
+		return
+	}
+	self, err := os.FindProcess(os.Getpid())
+	if err == nil {
+		err = self.Signal(sig)
+	}
+	if err != nil {
+		http.Error(w, "behave: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	fmt.Fprintln(w, name)
+}
+
+func mem(w http.ResponseWriter, r *http.Request) {
+	m, err := memory(r.URL.Query().Has("reset"))
+	if err != nil {
+		http.Error(w, "behave: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	answerJSON(w, m)
+}
+
+func ioCalls(w http.ResponseWriter, _ *http.Request) {
+	c, err := calls()
+	if err != nil {
+		http.Error(w, "behave: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	answerJSON(w, c)
+}
