@@ -1,0 +1,17 @@
+package main
+
+// The rules of the benchmark:
+//
+//   - The result is a ratio, never a number of requests per second: the machine
+//     is shared, and tomorrow's is another one. Each ratio is taken in each round
+//     of a run, Aerie's measurement directly before its peer's, and comes out as
+//     median, least and greatest.
+//   - A ratio counts only if both sides answered every request with the right
+//     bytes. Before and after each measurement every byte of some hundred answers
+//     is looked at; during it the load generator must see no error and no other
+//     status, and as many bytes as its requests come to.
+//   - Peers are processes of their own and serve the same handler (hello.Handler).
+//     The upstream of both proxies is one and the same process.
+//   - All run under the same conditions: each program in a session of its own.
+//   - Who serves what must be so: the host is asked whether the connections of the
+//     in-process site are in the worker process.
