@@ -2,6 +2,7 @@ package h1
 
 import (
 	"net"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -13,6 +14,7 @@ type conn struct {
 	raw       syscall.RawConn // nil if the connection has no descriptor
 	reused    bool            // it has served a request before
 	idleUntil time.Time
+	phase     atomic.Int32 // headSending, headDone or clientLeft
 
 	look func(fd uintptr) bool // bound once: see quiet
 	grab func(fd uintptr) bool // bound once: see readNow
@@ -41,14 +43,34 @@ func (c *conn) abort() { _ = c.Close() } // the error says only that it is close
 // the two apart.
 const lingerTimeout = 10 * time.Second
 
-// leave tells the upstream that the client is gone. The connection is not used
-// for another request after it.
+// The phases of a connection within one exchange.
+const (
+	headSending int32 = iota // the request's head is being written
+	headDone                 // it was written, or that has failed
+	clientLeft               // the client is gone
+)
+
+// leave tells the upstream that the client is gone: at once, or by headSent if
+// the request's head is still being written, since half a head gets no answer.
+// The connection is not used for another request after it.
 func (c *conn) leave() {
+	time.AfterFunc(lingerTimeout, c.abort) // closing it once more later does no harm
+	if c.phase.Swap(clientLeft) == headDone {
+		c.closeWriteOrAbort()
+	}
+}
+
+// headSent ends the phase in which leave must wait.
+func (c *conn) headSent() {
+	if !c.phase.CompareAndSwap(headSending, headDone) {
+		c.closeWriteOrAbort()
+	}
+}
+
+func (c *conn) closeWriteOrAbort() {
 	if !closeWrite(c.Conn) {
 		c.abort()
-		return
 	}
-	time.AfterFunc(lingerTimeout, c.abort) // closing it once more later does no harm
 }
 
 func (c *conn) expired(now time.Time) bool { return now.After(c.idleUntil) }

@@ -105,25 +105,18 @@ func (x *exchange) run() *Error {
 		c, err = x.u.dial(r.Context())
 	}
 	if err != nil {
-		return x.dialError(err)
+		return x.blame(&Error{Stage: Dial, Err: err})
 	}
 	failed := x.try(c)
 	if failed == nil || !x.mayRetry(failed) {
 		return failed
 	}
 	if c, err = x.u.dial(r.Context()); err != nil {
-		return x.dialError(err)
+		return x.blame(&Error{Stage: Dial, Err: err})
 	}
 	x.u.retried.Add(1)
 	x.written = 0
 	return x.try(c)
-}
-
-func (x *exchange) dialError(err error) *Error {
-	if x.req.Inbound.Context().Err() != nil {
-		return &Error{Stage: ClientGone, Err: err}
-	}
-	return &Error{Stage: Dial, Err: err}
 }
 
 // mayRetry reports whether the failed request may be sent again: the upstream
@@ -141,6 +134,7 @@ func (x *exchange) mayRetry(failed *Error) bool {
 // the client's writer.
 func (x *exchange) try(c *conn) (failed *Error) {
 	x.conn = c
+	c.phase.Store(headSending)
 	stop := context.AfterFunc(x.req.Inbound.Context(), c.leave)
 	delivered := false
 	defer func() {
@@ -170,6 +164,7 @@ func (x *exchange) settle(sound bool) {
 // roundTrip sends the request and delivers the response.
 func (x *exchange) roundTrip() *Error {
 	n, err := x.conn.Write(x.out)
+	x.conn.headSent()
 	x.written = n
 	if err != nil {
 		// The upstream may have answered before it closed.

@@ -14,8 +14,11 @@ import (
 // All fields but Dial may be left zero; none may change after the first
 // Exchange. Its methods are safe for concurrent use.
 type Upstream struct {
-	Dial func(ctx context.Context) (net.Conn, error) // opens a connection; ctx is the request's
+	// Dial opens a connection. ctx has the values of the request's context,
+	// but ends with DialTimeout only.
+	Dial func(ctx context.Context) (net.Conn, error)
 
+	DialTimeout       time.Duration // bounds Dial; default 10 s
 	MaxIdle           int           // idle connections kept; default 256
 	IdleTimeout       time.Duration // how long one is kept; default 4 s, because Node closes after 5 s
 	MaxResponseHeader int           // bytes of a response head, and of its trailers; default 64 KiB
@@ -39,6 +42,7 @@ type Upstream struct {
 
 // The defaults of Upstream's fields.
 const (
+	defaultDialTimeout       = 10 * time.Second
 	defaultMaxIdle           = 256
 	defaultIdleTimeout       = 4 * time.Second
 	defaultMaxResponseHeader = 64 << 10
@@ -155,8 +159,11 @@ func (u *Upstream) take() (*conn, error) {
 	}
 }
 
-// dial opens a new connection.
+// dial opens a new connection. The end of the request's context does not end
+// it: the client may have closed only its sending side.
 func (u *Upstream) dial(ctx context.Context) (*conn, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cmp.Or(u.DialTimeout, defaultDialTimeout))
+	defer cancel()
 	nc, err := u.Dial(ctx)
 	if err != nil {
 		return nil, err
