@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -28,6 +29,7 @@ func LaunchMain(args []string) int {
 	flags.SetOutput(io.Discard)
 	reportFD := flags.Int("report", 0, "")
 	dir := flags.String("dir", "", "")
+	endWithHost := flags.Bool("end-with-host", false, "")
 	if err := flags.Parse(args); err != nil || *reportFD < 3 || flags.NArg() == 0 {
 		fmt.Fprintln(os.Stderr, "launch: this verb is for the host itself, which starts its worker processes by it")
 		return 2
@@ -39,6 +41,14 @@ func LaunchMain(args []string) int {
 	var word [1]byte
 	if _, err := io.ReadFull(report, word[:]); err != nil || word[0] != goOn {
 		return 1 // the host is gone
+	}
+	if *endWithHost {
+		// The host has asked for this when it forked, but the kernel keeps it
+		// for each thread, and the one that executes the program decides.
+		runtime.LockOSThread()
+		if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+			return 1 // cannot be: the kernel refuses nothing but signals that there are not
+		}
 	}
 	f := becomeProgram(flags.Args(), *dir, *reportFD)
 	if err := json.NewEncoder(report).Encode(f); err != nil {

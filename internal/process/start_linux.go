@@ -89,12 +89,13 @@ func (l *Launcher) fork(spec Spec, report *os.File) (*os.Process, error) {
 		files[2] = spec.Stderr
 	}
 	files = append(files, spec.ExtraFiles...)
-	argv := append(l.command(), launchVerb, "-report", strconv.Itoa(len(files)), "-dir", spec.Dir, "--", spec.Path)
-	argv = append(argv, spec.Args...)
+	argv := append(l.command(), launchVerb, "-report", strconv.Itoa(len(files)), "-dir", spec.Dir)
 	sys := &syscall.SysProcAttr{Setsid: true}
 	if spec.EndWithHost {
 		sys.Pdeathsig = syscall.SIGKILL
+		argv = append(argv, "-end-with-host")
 	}
+	argv = append(append(argv, "--", spec.Path), spec.Args...)
 	return l.system.forker.fork(argv, &os.ProcAttr{Env: spec.Env, Files: append(files, report), Sys: sys})
 }
 
