@@ -97,6 +97,12 @@ type Conn struct {
 	scan     fieldScan
 	bodySize int64 // bytes of the body read so far
 	watch    watch // the heartbeat's notes
+
+	// The read of one byte by which net/http notices, while a handler runs,
+	// that the client is gone: see holdLocked.
+	held     sync.Cond // with mu
+	listen   bool      // it may begin
+	silenced bool      // reads of the request that is served time out at once
 }
 
 // expiry is why the heartbeat ended a wait.
@@ -166,6 +172,14 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if c.phase == phaseIdle && len(p) < serverBuffer {
 		c.beginLocked() // net/http has read ahead
 	}
+	if c.phase == phaseServing {
+		if len(p) == 1 {
+			c.holdLocked()
+		}
+		if c.silenced {
+			return 0, os.ErrDeadlineExceeded
+		}
+	}
 	for c.phase != phaseHijacked {
 		if c.wantBack && c.waitsLocked() {
 			c.wantBack = false // a second try would not go better
@@ -193,6 +207,21 @@ func (c *Conn) Read(p []byte) (int, error) {
 		}
 	}
 	return c.receiveLocked(p)
+}
+
+// holdLocked holds net/http's background read back until the request has lasted
+// for a beat. Most are over by then, and are spared the read, and the two changes
+// of deadline that end it. A client's leaving is noticed that much later.
+func (c *Conn) holdLocked() {
+	for c.phase == phaseServing && !c.listen && !c.silenced && c.expired == notExpired {
+		c.held.Wait()
+	}
+}
+
+// listenLocked lets the background read begin.
+func (c *Conn) listenLocked() {
+	c.listen = true
+	c.held.Broadcast()
 }
 
 // skipLinesLocked drops the empty lines at the front of b, if they may have come
@@ -354,6 +383,7 @@ func (c *Conn) expireLocked(why expiry) {
 		return
 	}
 	c.expired = why
+	c.held.Broadcast()
 	if why == expiredWrite {
 		_ = c.raw.SetWriteDeadline(longAgo) // fails only on a closed connection, which is what we want
 	}
@@ -361,7 +391,8 @@ func (c *Conn) expireLocked(why expiry) {
 	_ = c.raw.SetReadDeadline(longAgo) // as above
 }
 
-// longAgo is a deadline that has passed.
+// longAgo is a deadline that has passed: the one by which net/http ends its
+// background read.
 var longAgo = time.Unix(1, 0)
 
 // onState follows net/http's ConnState hook.
@@ -375,6 +406,7 @@ func (c *Conn) onState(s http.ConnState) {
 		c.enterLocked(phaseServing)
 		c.fresh = false
 		c.bodySize, c.watch = c.ahead, watch{}
+		c.listen, c.silenced = false, false
 	case http.StateIdle:
 		c.enterLocked(phaseAnswered)
 		c.started, c.ahead, c.scan = false, 0, fieldScan{}
@@ -429,8 +461,16 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 		return nil // the past deadline stands
 	}
 	if t.IsZero() {
+		c.silenced = false
 		c.clearReadDeadlineLocked()
 		return nil
+	}
+	if c.phase == phaseServing {
+		if c.silenced = t.Equal(longAgo); c.silenced && !c.reading {
+			c.held.Broadcast() // net/http ends its background read, which has not begun
+			return nil
+		}
+		c.listenLocked() // a deadline of the handler's own holds for that read, too
 	}
 	c.readDL = true
 	return c.raw.SetReadDeadline(t)
@@ -532,6 +572,9 @@ func (c *Conn) CloseWrite() error {
 // Close closes this process's descriptor of the connection.
 func (c *Conn) Close() error {
 	err := c.raw.Close()
+	c.mu.Lock()
+	c.listenLocked() // the read finds the connection closed
+	c.mu.Unlock()
 	c.server.forget(c)
 	return err
 }

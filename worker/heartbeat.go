@@ -102,6 +102,7 @@ func (c *Conn) check(now int64) {
 			c.expireLocked(expiredIdle)
 		}
 	case phaseServing:
+		c.listenLocked()
 		c.checkRates(c.last.rates())
 	}
 }

@@ -130,6 +130,7 @@ func (s *Server) ServeConn(raw net.Conn, from Source) error {
 		raw: raw, server: s, number: from.Number, prefix: from.Prefix, relay: from.Relay, resumed: from.Resumed,
 		local: AddrPort(raw.LocalAddr()), remote: AddrPort(raw.RemoteAddr()), since: now, fresh: true,
 	}
+	c.held.L = &c.mu
 	s.clock.Store(now) // the heartbeat may be asleep
 	s.mu.Lock()
 	if s.closed {
