@@ -8,8 +8,10 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"aerie/internal/seqpacket"
+	"aerie/internal/tcpconn"
 	"aerie/proto"
 	"aerie/worker"
 )
@@ -17,6 +19,14 @@ import (
 // maxConnections bounds the connections that a worker process takes; its
 // descriptor limit may be lower.
 const maxConnections = 1 << 20
+
+// "taken" is told with the next thing that there is to tell, but after takenDelay
+// or with takenBatch connections at the latest: all that hangs on it is that the
+// host can close its descriptors.
+const (
+	takenDelay = 50 * time.Millisecond
+	takenBatch = 64
+)
 
 // errNoHost is why a connection cannot be handed back.
 var errNoHost = errors.New("no host is connected")
@@ -40,6 +50,7 @@ type link struct {
 	held     uint32 // connections that are here
 
 	pending chan struct{} // a token: there is something to tell
+	later   *time.Timer   // wakes the teller for what is not urgent
 	drained chan struct{} // closed when the drain frame has come
 	once    sync.Once
 	done    sync.WaitGroup
@@ -47,10 +58,13 @@ type link struct {
 }
 
 func newLink(p *inProcess, log *os.File) *link {
-	return &link{
+	l := &link{
 		p: p, logger: p.logger, log: log, slots: connectionSlots(),
 		pending: make(chan struct{}, 1), drained: make(chan struct{}), ended: make(chan struct{}),
 	}
+	l.later = time.AfterFunc(takenDelay, l.wake)
+	l.later.Stop() // until there is something
+	return l
 }
 
 // possible reports whether connections can be passed on this system.
@@ -93,6 +107,7 @@ func (l *link) close() error {
 		return nil
 	}
 	close(l.ended)
+	l.later.Stop()
 	err := listener.Close()
 	if conn != nil {
 		err = errors.Join(err, conn.Close())
@@ -194,11 +209,7 @@ func (l *link) handle(f proto.Frame, fds []int) {
 
 // take serves a connection that the host has handed over.
 func (l *link) take(f proto.Frame, fd int) {
-	file := os.NewFile(uintptr(fd), "connection")
-	raw, err := net.FileConn(file)
-	if cerr := file.Close(); err == nil {
-		err = cerr
-	}
+	raw, err := tcpconn.FromDescriptor(fd, f.Local, f.Remote)
 	if err != nil {
 		l.logger.Error("take connection", "error", err)
 		l.lost(f.Number)
@@ -207,8 +218,14 @@ func (l *link) take(f proto.Frame, fd int) {
 	l.mu.Lock()
 	l.held++
 	l.taken = append(l.taken, f.Number)
+	n := len(l.taken)
 	l.mu.Unlock()
-	l.wake()
+	switch n {
+	case 1:
+		l.later.Reset(takenDelay)
+	case takenBatch:
+		l.wake()
+	}
 	if err := l.p.server.ServeConn(raw, worker.Source{Number: f.Number, Prefix: f.Prefix, Resumed: f.Resumed}); err != nil {
 		l.logger.Warn("connection refused", "error", err)
 	}
@@ -291,7 +308,7 @@ func (l *link) tell() {
 		}
 		l.mu.Lock()
 		conn, taken, closed, credit := l.conn, l.taken, l.closed, l.credit
-		if conn == nil { // nobody to tell; a host that comes is told all anew
+		if conn == nil || len(taken)+len(closed) == 0 && credit == 0 { // a host that comes is told all anew
 			l.mu.Unlock()
 			continue
 		}

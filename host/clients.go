@@ -6,8 +6,10 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
+	"aerie/apppool"
 	"aerie/inproc"
 	"aerie/worker"
 )
@@ -16,8 +18,6 @@ import (
 // served: in the host, or in a worker process that it was handed to.
 type client struct {
 	inproc.Client
-	local      netip.AddrPort
-	remote     netip.AddrPort
 	site       string   // whose limits it counts against; "" until that is known
 	perAddress bool     // counted for its address, too
 	pool       string   // in which it is or was: it stays with that pool for life; "" for none; guarded by the table's mu
@@ -55,8 +55,9 @@ func (t *clients) admit(conn net.Conn, max int) (*client, error) {
 		return nil, errTooMany
 	}
 	t.last++
-	c := &client{local: worker.AddrPort(conn.LocalAddr()), remote: worker.AddrPort(conn.RemoteAddr())}
+	c := &client{}
 	c.Conn, c.Number = conn, t.last
+	c.Local, c.Remote = worker.AddrPort(conn.LocalAddr()), worker.AddrPort(conn.RemoteAddr())
 	t.open[c.Number] = c
 	return c, nil
 }
@@ -68,7 +69,7 @@ func (t *clients) count(c *client, site string, max, maxPerAddress int) error {
 	if c.site != "" {
 		return nil
 	}
-	key := siteAddr{site, c.remote.Addr()}
+	key := siteAddr{site, c.Remote.Addr()}
 	if max > 0 && t.sites[site] >= max || maxPerAddress > 0 && t.bySite[key] >= maxPerAddress {
 		return errTooMany
 	}
@@ -94,7 +95,7 @@ func (t *clients) end(number uint64) {
 	}
 	decrement(t.sites, c.site)
 	if c.perAddress {
-		decrement(t.bySite, siteAddr{c.site, c.remote.Addr()})
+		decrement(t.bySite, siteAddr{c.site, c.Remote.Addr()})
 	}
 }
 
@@ -191,16 +192,24 @@ func (t *clients) decided(c *client) error {
 	return c.Conn.SetReadDeadline(time.Time{})
 }
 
-// accepted decides who serves a connection. It waits for the client's first
-// bytes, so each connection has a goroutine of its own until that is known.
-func (h *Host) accepted(conn net.Conn) {
+// accepted decides who serves a connection, and hands it over if that can be done
+// at once. What is returned takes longer, or waits for the client's first bytes.
+func (h *Host) accepted(conn net.Conn) (rest func()) {
 	r := h.routes.Load()
 	c, err := h.clients.admit(conn, r.cfg.Host.Limits.MaxConnections)
 	if err != nil {
-		h.turnAway(conn)
-		return
+		return func() { h.turnAway(conn) }
 	}
-	tcp, ok := conn.(*net.TCPConn)
+	name, err := peekNow(conn)
+	if errors.Is(err, errPeekPending) {
+		return func() { h.await(c, r) }
+	}
+	return h.peeked(c, r, name, err)
+}
+
+// await decides who serves the connection when its first bytes have come.
+func (h *Host) await(c *client, r *routes) {
+	sc, ok := c.Conn.(syscall.Conn)
 	if !ok {
 		h.serveHere(c)
 		return
@@ -209,41 +218,56 @@ func (h *Host) accepted(conn net.Conn) {
 		h.drop(c)
 		return
 	}
-	name, begun, err := peek(tcp)
+	name, begun, err := peek(sc)
 	err = errors.Join(err, h.clients.decided(c))
-	switch {
-	case err == nil:
-		h.place(c, r, name)
-	case errors.Is(err, errPeekUnusual):
-		h.serveHere(c)
-	case timedOut(err) && begun:
-		lastWord(tcp, worker.HeadTimeoutAnswer)
+	if timedOut(err) && begun {
+		lastWord(c.Conn, worker.HeadTimeoutAnswer)
 		h.clients.end(c.Number)
-	default:
-		h.drop(c) // nothing came, or the client is gone: nobody waits for an answer
+		return
+	}
+	if rest := h.peeked(c, r, name, err); rest != nil {
+		rest()
 	}
 }
 
-// place gives the connection to the pool that its site lives in, or serves it
+// peeked goes on after a peek that found name, or err.
+func (h *Host) peeked(c *client, r *routes, name string, err error) (rest func()) {
+	switch {
+	case err == nil:
+		return h.place(c, r, name)
+	case errors.Is(err, errPeekUnusual):
+		return func() { h.serveHere(c) }
+	default:
+		h.drop(c) // nothing came, or the client is gone: nobody waits for an answer
+		return nil
+	}
+}
+
+// place gives the connection to the pool that its site lives in, or has it served
 // here.
-func (h *Host) place(c *client, r *routes, name string) {
-	site := r.table.Site(c.local, name)
+func (h *Host) place(c *client, r *routes, name string) (rest func()) {
+	here := func() { h.serveHere(c) }
+	site := r.table.Site(c.Local, name)
 	if site == nil {
-		h.serveHere(c)
-		return
+		return here
 	}
 	if err := h.clients.count(c, site.Name, site.Limits.MaxConnections, site.Limits.MaxConnectionsPerAddress); err != nil {
-		h.log.Warn("connection turned away", "site", site.Name, "client", c.remote, "reason", err)
-		h.turnAway(c.Conn)
-		h.clients.end(c.Number)
-		return
+		h.log.Warn("connection turned away", "site", site.Name, "client", c.Remote, "reason", err)
+		return func() {
+			h.turnAway(c.Conn)
+			h.clients.end(c.Number)
+		}
 	}
 	p := r.handover[site.Name]
-	if p == nil || r.trusts(c.remote.Addr()) || h.clients.mixes(c.remote.Addr(), time.Now()) {
-		h.serveHere(c)
-		return
+	if p == nil || r.trusts(c.Remote.Addr()) || h.clients.mixes(c.Remote.Addr(), time.Now()) {
+		return here
 	}
-	h.handOver(c, p)
+	if lease, ok := p.Current(); ok {
+		if h.send(c, p, lease) == nil {
+			return nil
+		}
+	}
+	return func() { h.handOver(c, p) }
 }
 
 // handOver gives the connection to the pool's worker process, or serves it here
@@ -252,38 +276,39 @@ func (h *Host) place(c *client, r *routes, name string) {
 func (h *Host) handOver(c *client, p *pool) {
 	for tried := 0; ; { // a generation that is draining by now has a successor
 		lease, err := p.Acquire(h.life)
-		if err != nil {
+		if err != nil || lease.Generation() == tried {
+			if err == nil {
+				lease.Release()
+			}
 			break // and the request is told why
 		}
-		w, ok := lease.Worker().(*inproc.Worker)
-		ok = ok && lease.Generation() != tried
 		tried = lease.Generation()
-		if ok {
-			h.clients.assign(c, p.name)
-			err = w.HandOver(&c.Client)
-		}
-		lease.Release()
-		switch {
-		case !ok:
-			h.serveHere(c)
-			return
-		case err == nil:
+		if h.send(c, p, lease) == nil {
 			return
 		}
 	}
 	h.serveHere(c)
 }
 
+// send hands the connection over to the lease's generation, and releases the
+// lease. It does not wait.
+func (h *Host) send(c *client, p *pool, lease apppool.Lease) error {
+	defer lease.Release()
+	w, ok := lease.Worker().(*inproc.Worker)
+	if !ok {
+		return inproc.ErrNotTaken
+	}
+	h.clients.assign(c, p.name)
+	return w.HandOver(&c.Client)
+}
+
 // serveHere serves the connection in the host's own HTTP server.
 func (h *Host) serveHere(c *client) {
-	if tcp, ok := c.Conn.(*net.TCPConn); ok {
-		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true}) // fails only on a closed connection, and the server sees that
-	}
 	conn, prefix := c.Conn, c.Prefix
 	c.Prefix = nil
 	err := h.server.ServeConn(conn, worker.Source{Number: c.Number, Prefix: prefix, Resumed: c.Resumed})
 	if err != nil && !errors.Is(err, worker.ErrServerClosed) {
-		h.log.Warn("serve connection", "client", c.remote, "error", err)
+		h.log.Warn("serve connection", "client", c.Remote, "error", err)
 	}
 	if err != nil {
 		h.clients.end(c.Number)
@@ -343,8 +368,8 @@ func (h *Host) turnAway(conn net.Conn) { lastWord(conn, turnedAwayAnswer) }
 func lastWord(conn net.Conn, answer string) {
 	_ = conn.SetWriteDeadline(time.Now().Add(answerGrace)) // a courtesy, as is the answer
 	_, _ = io.WriteString(conn, answer)
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		discard(tcp)
+	if sc, ok := conn.(syscall.Conn); ok {
+		discard(sc)
 	}
 	_ = conn.Close() // see above
 }

@@ -41,8 +41,8 @@ func TestClientLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.remote != netip.MustParseAddrPort("192.0.2.1:1") {
-		t.Errorf("an address in two forms: %s", a.remote)
+	if a.Remote != netip.MustParseAddrPort("192.0.2.1:1") {
+		t.Errorf("an address in two forms: %s", a.Remote)
 	}
 	b, err := table.admit(&fakeConn{remote: "192.0.2.2:2"}, 2)
 	if err != nil || a.Number == b.Number {
@@ -91,14 +91,14 @@ func TestCountsReturnToZero(t *testing.T) {
 			all = append(all, c)
 			max := rng.IntN(4)
 			if err := table.count(c, fmt.Sprint("site", rng.IntN(3)), 30, max); err == nil && max > 0 {
-				perAddress[siteAddr{c.site, c.remote.Addr()}]++
+				perAddress[siteAddr{c.site, c.Remote.Addr()}]++
 			}
 			if rng.IntN(3) == 0 {
 				j := rng.IntN(len(all))
 				gone := all[j]
 				all = append(all[:j], all[j+1:]...)
 				if gone.perAddress {
-					perAddress[siteAddr{gone.site, gone.remote.Addr()}]--
+					perAddress[siteAddr{gone.site, gone.Remote.Addr()}]--
 				}
 				table.end(gone.Number)
 			}

@@ -11,13 +11,17 @@ import (
 	"time"
 
 	"aerie/config"
+	"aerie/internal/tcpconn"
 )
 
 // listeners are the open listening sockets, by the address of the configuration
 // that they serve; "localhost" has two.
 type listeners struct {
-	log    *slog.Logger
-	accept func(net.Conn) // gets each connection, on a goroutine of its own
+	log *slog.Logger
+
+	// accept gets each connection. It does at once what needs no waiting, and
+	// returns the rest, if there is any, to be run on a goroutine of its own.
+	accept func(net.Conn) (rest func())
 
 	mu     sync.Mutex // guards below
 	open   map[config.Address][]net.Listener
@@ -25,7 +29,7 @@ type listeners struct {
 	tasks  sync.WaitGroup
 }
 
-func newListeners(log *slog.Logger, accept func(net.Conn)) *listeners {
+func newListeners(log *slog.Logger, accept func(net.Conn) func()) *listeners {
 	return &listeners{log: log, accept: accept, open: map[config.Address][]net.Listener{}, closed: make(chan struct{})}
 }
 
@@ -44,8 +48,7 @@ func listen(a config.Address) ([]net.Listener, error) {
 	}
 	var out []net.Listener
 	for i, host := range hosts {
-		lc := net.ListenConfig{Control: deferAccept, KeepAlive: -1}                    // whoever serves a connection sets its keep-alive
-		l, err := lc.Listen(context.Background(), "tcp", net.JoinHostPort(host, port)) // does not wait for an address
+		l, err := listenTCP(net.JoinHostPort(host, port))
 		if err != nil && i > 0 && isNoAddress(err) {
 			continue // a machine without IPv6 has no ::1
 		}
@@ -58,6 +61,15 @@ func listen(a config.Address) ([]net.Listener, error) {
 		out = append(out, l)
 	}
 	return out, nil
+}
+
+func listenTCP(address string) (net.Listener, error) {
+	lc := net.ListenConfig{Control: socketOptions}
+	l, err := lc.Listen(context.Background(), "tcp", address) // does not wait for an address
+	if err != nil {
+		return nil, err
+	}
+	return tcpconn.NewListener(l.(*net.TCPListener))
 }
 
 // add opens addresses and accepts on them. On an error none of them is open.
@@ -121,7 +133,9 @@ func (ls *listeners) serve(l net.Listener) {
 		switch {
 		case err == nil:
 			pause = 0
-			ls.tasks.Go(func() { ls.accept(conn) })
+			if rest := ls.accept(conn); rest != nil {
+				ls.tasks.Go(rest)
+			}
 		case errors.Is(err, net.ErrClosed):
 			return
 		default:

@@ -3,8 +3,12 @@ package host
 import (
 	"bytes"
 	"errors"
+	"net"
 	"os"
+	"sync"
 	"time"
+
+	"aerie/internal/tcpconn"
 )
 
 // The bounds of a peek. What they do not decide is served by the host's own
@@ -86,6 +90,7 @@ func usualRequestLine(line []byte) bool {
 var (
 	errPeekUnusual = errors.New("host: undecided by a peek")
 	errPeekEmpty   = errors.New("host: closed before its first byte")
+	errPeekPending = errors.New("host: not enough has come for a peek")
 )
 
 // peeker looks at a connection's first bytes. peek is called again whenever the
@@ -123,6 +128,28 @@ func (p *peeker) look(n int, err error) bool {
 		return true
 	}
 	return false
+}
+
+var peekBuffers = sync.Pool{New: func() any { b := make([]byte, peekBytes); return &b }}
+
+// peekNow is peek for what has come already: errPeekPending if that is not enough,
+// or if this system must wait to look.
+func peekNow(c net.Conn) (host string, err error) {
+	pc, ok := c.(interface{ Peek(p []byte) (int, error) })
+	if !ok {
+		return "", errPeekPending
+	}
+	buf := peekBuffers.Get().(*[]byte)
+	defer peekBuffers.Put(buf)
+	n, err := pc.Peek(*buf)
+	if errors.Is(err, tcpconn.ErrWait) {
+		return "", errPeekPending
+	}
+	p := peeker{buf: *buf}
+	if !p.look(n, err) {
+		return "", errPeekPending
+	}
+	return p.host, p.err
 }
 
 // timedOut reports whether err is the end of the time for a request head.

@@ -4,17 +4,13 @@ package host
 
 import (
 	"errors"
-	"net"
-	"sync"
 	"syscall"
 )
-
-var peekBuffers = sync.Pool{New: func() any { b := make([]byte, peekBytes); return &b }}
 
 // peek waits for enough of a request head to tell the value of its Host field,
 // and leaves all of it in the kernel. The connection's read deadline bounds it.
 // begun says whether a byte had come. A buffer is only held while looking.
-func peek(c *net.TCPConn) (host string, begun bool, err error) {
+func peek(c syscall.Conn) (host string, begun bool, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return "", false, err
@@ -50,7 +46,7 @@ func peek(c *net.TCPConn) (host string, begun bool, err error) {
 
 // discard reads what the kernel has of a connection that is about to be closed,
 // up to the size of a peek, and waits for nothing.
-func discard(c *net.TCPConn) {
+func discard(c syscall.Conn) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return // closed

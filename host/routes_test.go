@@ -138,11 +138,12 @@ func TestReplaced(t *testing.T) {
 func TestOpenAddresses(t *testing.T) {
 	h := New(&config.Config{}, Options{})
 	got := make(chan string, 10)
-	h.listeners = newListeners(slog.New(slog.DiscardHandler), func(c net.Conn) {
+	h.listeners = newListeners(slog.New(slog.DiscardHandler), func(c net.Conn) func() {
 		got <- c.LocalAddr().String()
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
+		return nil
 	})
 	t.Cleanup(func() {
 		if err := h.listeners.close(); err != nil {
@@ -242,10 +243,10 @@ func TestRelayed(t *testing.T) {
 		return h.relayed(nil, http.Header{proto.RecordHeader: {rec.String()}})
 	}
 	rec, err := ask("token-of-a", mine.Number)
-	if err != nil || rec.Remote != mine.remote || rec.Local != mine.local || rec.Hop != 1 || !rec.Trusted {
+	if err != nil || rec.Remote != mine.Remote || rec.Local != mine.Local || rec.Hop != 1 || !rec.Trusted {
 		t.Errorf("%+v, %v", rec, err)
 	}
-	if !h.clients.mixes(mine.remote.Addr(), h.now()) {
+	if !h.clients.mixes(mine.Remote.Addr(), h.now()) {
 		t.Error("not noted that the peer mixes sites")
 	}
 	h.clients.assign(hosts, "")
@@ -264,7 +265,7 @@ func TestRelayed(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if h.clients.mixes(others.remote.Addr(), h.now()) {
+	if h.clients.mixes(others.Remote.Addr(), h.now()) {
 		t.Error("a refused request was noted")
 	}
 	h.clients.assign(mine, "b")

@@ -118,8 +118,8 @@ func (h *Host) relayed(_ *worker.Conn, header http.Header) (proto.Record, error)
 	if c == nil || h.clients.poolOf(c) != pool {
 		return proto.Record{}, fmt.Errorf("%w: connection %d is not the worker's", proto.ErrRecord, rec.Conn)
 	}
-	h.clients.noteMixed(c.remote.Addr(), h.now())
-	rec.Remote, rec.Local, rec.Hop = c.remote, c.local, 1
-	rec.Trusted = h.routes.Load().trusts(c.remote.Addr())
+	h.clients.noteMixed(c.Remote.Addr(), h.now())
+	rec.Remote, rec.Local, rec.Hop = c.Remote, c.Local, 1
+	rec.Trusted = h.routes.Load().trusts(c.Remote.Addr())
 	return rec, nil
 }

@@ -18,7 +18,8 @@ import (
 // that was sent stands in sent until the worker has said that it is over or has
 // sent it back. Until the worker has said that it has it, the host keeps its own
 // descriptor, so that the connections on their way to a process that dies are
-// not lost: not one of their bytes was read.
+// not lost. The worker says it late, and may have begun to read: whether it has,
+// the kernel knows.
 type link struct {
 	conn   *seqpacket.Conn
 	logger *slog.Logger
@@ -63,11 +64,15 @@ func dialLink(path, token string, owner Owner, logger *slog.Logger) (*link, erro
 // handOver sends the connection to the worker. It never waits: ErrNotTaken if it
 // would have to.
 func (l *link) handOver(c *Client) error {
-	if err := identify(c); err != nil {
-		return err
+	c.taken, c.consumed = false, 0
+	if c.Resumed || len(c.Prefix) > 0 {
+		var err error
+		if c.consumed, err = consumed(c.Conn); err != nil {
+			return fmt.Errorf("%w: %w", ErrNotTaken, err)
+		}
 	}
-	frame := proto.Frame{Type: proto.FrameConn, Number: c.Number, Resumed: c.Resumed, Prefix: c.Prefix}
-	msg := frame.Append(make([]byte, 0, 16))
+	frame := proto.Frame{Type: proto.FrameConn, Number: c.Number, Resumed: c.Resumed, Local: c.Local, Remote: c.Remote, Prefix: c.Prefix}
+	msg := frame.Append(make([]byte, 0, 64))
 	l.mu.Lock() // held while sending, which does not wait, so that nothing is sent behind the drain marker
 	defer l.mu.Unlock()
 	if l.draining || l.credit <= 0 {
@@ -135,7 +140,7 @@ func (l *link) serve() {
 			closeFDs(fds)
 			l.logger.Error("connection lost on its way back: out of descriptors")
 			if f, err := proto.ParseFrame(buf[:n]); err == nil && f.Type == proto.FrameBack {
-				l.over([]uint64{f.Number})
+				l.report([]uint64{f.Number}, []uint64{f.Number})
 			}
 			continue
 		}
@@ -162,8 +167,7 @@ func (l *link) serve() {
 func (l *link) handle(f proto.Frame, fds []int) {
 	switch f.Type {
 	case proto.FrameReport:
-		l.taken(f.Taken)
-		l.over(f.Closed)
+		l.report(f.Taken, f.Closed)
 		l.grant(int(f.Credit))
 	case proto.FrameBack:
 		l.back(f, fds[0])
@@ -185,39 +189,57 @@ func (l *link) grant(n int) {
 	}
 }
 
-// taken closes the host's descriptors of connections that have arrived.
-func (l *link) taken(numbers []uint64) {
-	for _, n := range numbers {
-		l.mu.Lock()
-		c := l.sent[n]
-		var conn net.Conn
-		if c != nil {
-			conn, c.Conn = c.Conn, nil
+// report notes which connections have arrived and which are over. One that is
+// over and had not arrived was lost on its way in, and is still whole here.
+func (l *link) report(taken, closed []uint64) {
+	var arrived, over []*Client
+	l.mu.Lock()
+	for _, n := range taken {
+		if c := l.sent[n]; c != nil {
+			c.taken = true
+			arrived = append(arrived, c)
 		}
-		l.mu.Unlock()
-		if conn != nil {
-			_ = conn.Close() // the worker has the connection now; this is only a descriptor
+	}
+	for _, n := range closed {
+		if c := l.sent[n]; c != nil {
+			delete(l.sent, n)
+			over = append(over, c)
+		}
+	}
+	l.mu.Unlock()
+	for _, c := range over {
+		if !c.taken {
+			c.Refused = true
+			l.owner.Returned(c)
+			continue
+		}
+		l.ended(c)
+	}
+	for _, c := range arrived {
+		if c.Conn != nil {
+			l.letGo(c)
 		}
 	}
 }
 
-// over forgets connections that have ended. One that had not arrived yet was
-// lost on its way in, and is still whole here.
-func (l *link) over(numbers []uint64) {
-	for _, n := range numbers {
-		l.mu.Lock()
-		c := l.sent[n]
-		delete(l.sent, n)
-		l.mu.Unlock()
-		switch {
-		case c == nil:
-		case c.Conn != nil:
-			c.Refused = true
-			l.owner.Returned(c)
-		default:
-			l.owner.Ended(c)
-		}
+// ended closes what the host has of a connection that is over.
+func (l *link) ended(c *Client) {
+	if c.Conn != nil {
+		_ = c.Conn.Close() // the worker is done with the connection
+		c.Conn = nil
 	}
+	l.owner.Ended(c)
+}
+
+// letGo closes the host's descriptor of a connection that the worker has, and
+// keeps the name by which it is known again.
+func (l *link) letGo(c *Client) {
+	var err error
+	if c.cookie, err = cookieOf(c.Conn); err != nil {
+		l.logger.Error("hand over connection", "error", err) // it will not be believed when it comes back
+	}
+	_ = c.Conn.Close() // the worker has the connection now; this is only a descriptor
+	c.Conn = nil
 }
 
 // back takes a connection that the worker returns. The descriptor is believed
@@ -238,11 +260,10 @@ func (l *link) back(f proto.Frame, fd int) {
 		l.logger.Error("a worker returned a connection that it did not have", "number", f.Number)
 		return
 	}
-	conn, err := connOf(fd, c.cookie)
 	if c.Conn != nil {
-		_ = c.Conn.Close() // "taken" was overtaken; it is the same socket
-		c.Conn = nil
+		l.letGo(c) // "taken" was overtaken
 	}
+	conn, err := connOf(fd, c)
 	if err != nil {
 		l.logger.Error("connection returned by worker", "error", err)
 		l.owner.Ended(c)
@@ -252,9 +273,9 @@ func (l *link) back(f proto.Frame, fd int) {
 	l.owner.Returned(c)
 }
 
-// orphans gives up the link after the worker process has ended: connections
-// that it never took are returned, the others have ended with it. What it sent
-// before its end is read first: connections may still be on their way back.
+// orphans gives up the link after the worker process has ended: connections of
+// which it has read nothing are returned, the others have ended with it. What it
+// sent before its end is read first: connections may still be on their way back.
 func (l *link) orphans() {
 	<-l.closed
 	l.mu.Lock()
@@ -262,10 +283,17 @@ func (l *link) orphans() {
 	l.sent, l.draining = map[uint64]*Client{}, true
 	l.mu.Unlock()
 	for _, c := range sent {
-		if c.Conn != nil {
+		if c.Conn != nil && untouched(c) {
 			l.owner.Returned(c)
 		} else {
-			l.owner.Ended(c)
+			l.ended(c)
 		}
 	}
+}
+
+// untouched reports whether the worker process has read nothing from the
+// connection, of which the host still has its descriptor.
+func untouched(c *Client) bool {
+	n, err := consumed(c.Conn)
+	return err == nil && n == c.consumed
 }

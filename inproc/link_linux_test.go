@@ -16,6 +16,7 @@ import (
 
 	"aerie/internal/seqpacket"
 	"aerie/proto"
+	"aerie/worker"
 )
 
 // fake is the worker's end of a link, steered by a test.
@@ -142,6 +143,11 @@ func tcp(t *testing.T) (host, client *net.TCPConn) {
 	return s.(*net.TCPConn), c.(*net.TCPConn)
 }
 
+// clientOf is a client of which the host knows what it has accepted.
+func clientOf(c net.Conn, number uint64) *Client {
+	return &Client{Conn: c, Number: number, Local: worker.AddrPort(c.LocalAddr()), Remote: worker.AddrPort(c.RemoteAddr())}
+}
+
 // newClient returns a client that has said something, and its own end.
 func newClient(t *testing.T, number uint64) (*Client, *net.TCPConn) {
 	t.Helper()
@@ -149,7 +155,7 @@ func newClient(t *testing.T, number uint64) (*Client, *net.TCPConn) {
 	if _, err := io.WriteString(c, "hello"); err != nil {
 		t.Fatal(err)
 	}
-	return &Client{Conn: s, Number: number}, c
+	return clientOf(s, number), c
 }
 
 // whole checks that the connection lives and none of its bytes was lost.
@@ -215,7 +221,7 @@ func TestFullSocketLeavesTheConnection(t *testing.T) {
 	sent := 0
 	var err error
 	for ; sent < 100_000; sent++ { // the same connection under many numbers: the kernel counts messages
-		if err = l.handOver(&Client{Conn: c.Conn, Number: uint64(sent + 1)}); err != nil {
+		if err = l.handOver(clientOf(c.Conn, uint64(sent+1))); err != nil {
 			break
 		}
 	}
@@ -244,7 +250,7 @@ func TestDrainMarkerIsLast(t *testing.T) {
 		go func() {
 			n := 0
 			for number := uint64(i+1) << 32; ; number++ {
-				if l.handOver(&Client{Conn: s, Number: number}) == nil {
+				if l.handOver(clientOf(s, number)) == nil {
 					n++
 					continue
 				}
@@ -295,7 +301,7 @@ func TestDrainDoesNotWaitForADeafWorker(t *testing.T) {
 	l, w, _, _ := newLink(t)
 	w.grant(l, 100_000)
 	s, _ := tcp(t)
-	for n := uint64(1); l.handOver(&Client{Conn: s, Number: n}) == nil; n++ {
+	for n := uint64(1); l.handOver(clientOf(s, n)) == nil; n++ {
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	over := errors.New("over")
@@ -478,6 +484,59 @@ func TestDeath(t *testing.T) {
 
 // TestNonsense: a worker that says what cannot be is sent nothing any more, and
 // what it was sent is not lost with it.
+// TestDeathBeforeTaken: a worker that dies may have begun to read what it had not
+// yet said that it took. Nobody else gets such a connection, and everybody else's
+// is passed on, whatever was read of it before and whatever the client does.
+func TestDeathBeforeTaken(t *testing.T) {
+	l, w, o, _ := newLink(t)
+	w.grant(l, 10)
+	for number := uint64(1); number <= 6; number++ {
+		c, client := newClient(t, number)
+		if number >= 3 { // it has had a request
+			if _, err := io.WriteString(client, "hello"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(c.Conn, make([]byte, 5)); err != nil {
+				t.Fatal(err)
+			}
+			c.Resumed = true
+		}
+		handOver(t, l, c)
+		_, fd := w.recv()
+		switch number {
+		case 2, 4: // a byte is read
+			if n, err := unix.Read(fd, make([]byte, 1)); n != 1 || err != nil {
+				t.Fatal(n, err)
+			}
+		case 5: // the client has said all that it has to say
+			if err := client.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+		case 6: // more comes
+			if _, err := io.WriteString(client, "hello"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	w.die()
+	l.orphans()
+	returned, ended := o.await(t, 6)
+	for number := uint64(1); number <= 6; number++ {
+		switch number {
+		case 2, 4:
+			if !ended[number] {
+				t.Errorf("client %d lives, of whose request a byte is lost", number)
+			}
+		default:
+			if c := returned[number]; c == nil {
+				t.Errorf("client %d was given up, of which nothing was read", number)
+			} else {
+				whole(t, c)
+			}
+		}
+	}
+}
+
 func TestNonsense(t *testing.T) {
 	_, other := tcp(t)
 	otherFile, err := other.File()
@@ -547,7 +606,7 @@ func TestEachClientLeavesOnce(t *testing.T) {
 			n := 0
 			for number := uint64(1); number <= 60; number++ {
 				s, _ := tcp(t)
-				if l.handOver(&Client{Conn: s, Number: number}) == nil {
+				if l.handOver(clientOf(s, number)) == nil {
 					n++
 				}
 				if number == 50 {

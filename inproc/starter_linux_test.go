@@ -72,7 +72,7 @@ func TestLife(t *testing.T) {
 	}
 	host, client := tcp(t)
 	siteOn(t, w, host.LocalAddr())
-	if err := w.HandOver(&Client{Conn: host, Number: 3}); err != nil {
+	if err := w.HandOver(clientOf(host, 3)); err != nil {
 		t.Fatal(err)
 	}
 	in := bufio.NewReader(client)
@@ -119,7 +119,7 @@ func TestLife(t *testing.T) {
 	if err := <-drained; err != nil || returned[3] == nil || !returned[3].Resumed {
 		t.Fatalf("%v, %+v", err, returned)
 	}
-	if err := w.HandOver(&Client{Conn: returned[3].Conn, Number: 4}); !errors.Is(err, ErrNotTaken) {
+	if err := w.HandOver(clientOf(returned[3].Conn, 4)); !errors.Is(err, ErrNotTaken) {
 		t.Errorf("while draining: %v", err)
 	}
 	if err := returned[3].Conn.Close(); err != nil {
@@ -175,7 +175,7 @@ func TestCrash(t *testing.T) {
 	w := f.start(t, "app")
 	host, client := tcp(t)
 	siteOn(t, w, host.LocalAddr())
-	if err := w.HandOver(&Client{Conn: host, Number: 3}); err != nil {
+	if err := w.HandOver(clientOf(host, 3)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.WriteString(client, "GET /exit HTTP/1.1\r\nHost: shop.test\r\n\r\n"); err != nil {
@@ -295,7 +295,7 @@ func TestRotatedLogs(t *testing.T) {
 	if err := w.UseLogs(files[0], files[1]); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.HandOver(&Client{Conn: host, Number: 3}); err != nil { // behind the logs
+	if err := w.HandOver(clientOf(host, 3)); err != nil { // behind the logs
 		t.Fatal(err)
 	}
 	if _, err := io.WriteString(client, "GET /exit HTTP/1.1\r\nHost: shop.test\r\n\r\n"); err != nil {

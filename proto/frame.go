@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 )
 
 // The hand-over socket is a unix socket of type SEQPACKET that the worker
@@ -13,7 +14,7 @@ import (
 //	host                                   worker
 //	  | --- hello (token) ------------------> |
 //	  | <-- report (credit) ----------------- |   so many slots are free
-//	  | --- conn (number, prefix) + fd -----> |   only against a credit
+//	  | --- conn (number, addresses) + fd --> |   only against a credit
 //	  | <-- report (credit, taken, closed) -- |   taken: the host closes its copies;
 //	  |                                       |   closed: the connections have ended
 //	  | --- drain --------------------------> |   nothing overtakes it
@@ -51,13 +52,15 @@ var ErrFrame = errors.New("proto: malformed hand-over frame")
 // its type.
 type Frame struct {
 	Type    FrameType
-	Token   string   // hello
-	Number  uint64   // conn, back
-	Resumed bool     // conn: it waits between two requests
-	Prefix  []byte   // conn, back: bytes to be read before those in the socket
-	Credit  uint32   // report: so many more connections may be sent
-	Taken   []uint64 // report: these have arrived
-	Closed  []uint64 // report: these have ended
+	Token   string         // hello
+	Number  uint64         // conn, back
+	Resumed bool           // conn: it waits between two requests
+	Local   netip.AddrPort // conn: the address that the client connected to
+	Remote  netip.AddrPort // conn: the client's address
+	Prefix  []byte         // conn, back: bytes to be read before those in the socket
+	Credit  uint32         // report: so many more connections may be sent
+	Taken   []uint64       // report: these have arrived
+	Closed  []uint64       // report: these have ended
 }
 
 // Append appends the frame's wire form to b.
@@ -73,6 +76,9 @@ func (f *Frame) Append(b []byte) []byte {
 			resumed = 1
 		}
 		b = append(b, resumed)
+		if f.Type == FrameConn {
+			b = appendAddr(appendAddr(b, f.Local), f.Remote)
+		}
 		b = append(b, f.Prefix...)
 	case FrameReport:
 		b = binary.BigEndian.AppendUint32(b, f.Credit)
@@ -98,11 +104,7 @@ func ParseFrame(b []byte) (Frame, error) {
 	case FrameHello:
 		f.Token = string(b)
 	case FrameConn, FrameBack:
-		if ok = len(b) >= 9 && len(b) <= 9+MaxPrefix; ok {
-			f.Number = binary.BigEndian.Uint64(b)
-			f.Resumed = b[8] == 1
-			f.Prefix = append([]byte(nil), b[9:]...)
-		}
+		ok = f.parseConn(b)
 	case FrameReport:
 		ok = f.parseReport(b)
 	case FrameDrain, FrameLogs:
@@ -114,6 +116,50 @@ func ParseFrame(b []byte) (Frame, error) {
 		return Frame{}, fmt.Errorf("%w: type %q of %d bytes", ErrFrame, byte(f.Type), len(b)+1)
 	}
 	return f, nil
+}
+
+func (f *Frame) parseConn(b []byte) bool {
+	if len(b) < 9 {
+		return false
+	}
+	f.Number, f.Resumed = binary.BigEndian.Uint64(b), b[8] == 1
+	b = b[9:]
+	if f.Type == FrameConn {
+		var ok bool
+		if f.Local, b, ok = cutAddr(b); !ok {
+			return false
+		}
+		if f.Remote, b, ok = cutAddr(b); !ok {
+			return false
+		}
+	}
+	if len(b) > 0 {
+		f.Prefix = append(f.Prefix, b...)
+	}
+	return len(b) <= MaxPrefix
+}
+
+// appendAddr appends an address as its length and netip's binary form. One that
+// is longer, for the name of its zone, is left out: the zone is of no use to
+// another process.
+func appendAddr(b []byte, a netip.AddrPort) []byte {
+	at := len(b)
+	b = append(b, 0)
+	b, err := a.AppendBinary(b)
+	if n := len(b) - at - 1; err == nil && n <= 0xff {
+		b[at] = byte(n)
+		return b
+	}
+	return appendAddr(b[:at], netip.AddrPortFrom(a.Addr().WithZone(""), a.Port()))
+}
+
+// cutAddr takes an address off the front of b.
+func cutAddr(b []byte) (a netip.AddrPort, rest []byte, ok bool) {
+	if len(b) == 0 || len(b) < 1+int(b[0]) {
+		return a, nil, false
+	}
+	n := 1 + int(b[0])
+	return a, b[n:], a.UnmarshalBinary(b[1:n]) == nil
 }
 
 func (f *Frame) parseReport(b []byte) bool {
