@@ -269,6 +269,7 @@ func (p *inProcess) open(s *worker.Settings) error {
 	opts := worker.Options{
 		Limits: s.Limits, Concurrency: s.Concurrency, Logger: p.logger,
 		Relayed: func(_ *worker.Conn, h http.Header) (proto.Record, error) { return proto.TakeRecord(h, p.token) },
+		Closing: p.link.connClosing,
 		Closed:  p.link.connClosed,
 	}
 	if p.link.possible() {

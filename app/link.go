@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -20,12 +21,12 @@ import (
 // descriptor limit may be lower.
 const maxConnections = 1 << 20
 
-// "taken" is told with the next thing that there is to tell, but after takenDelay
-// or with takenBatch connections at the latest: all that hangs on it is that the
-// host can close its descriptors.
+// The host is told after tellDelay, or as soon as there are tellBatch connections
+// to tell of: what hangs on it is that it can close its descriptors of them and
+// count on their places.
 const (
-	takenDelay = 50 * time.Millisecond
-	takenBatch = 64
+	tellDelay = 5 * time.Millisecond
+	tellBatch = 64
 )
 
 // errNoHost is why a connection cannot be handed back.
@@ -48,9 +49,10 @@ type link struct {
 	closed   []uint64
 	credit   uint32
 	held     uint32 // connections that are here
+	armed    bool   // later is going to fire
 
 	pending chan struct{} // a token: there is something to tell
-	later   *time.Timer   // wakes the teller for what is not urgent
+	later   *time.Timer   // puts one there after tellDelay
 	drained chan struct{} // closed when the drain frame has come
 	once    sync.Once
 	done    sync.WaitGroup
@@ -62,7 +64,7 @@ func newLink(p *inProcess, log *os.File) *link {
 		p: p, logger: p.logger, log: log, slots: connectionSlots(),
 		pending: make(chan struct{}, 1), drained: make(chan struct{}), ended: make(chan struct{}),
 	}
-	l.later = time.AfterFunc(takenDelay, l.wake)
+	l.later = time.AfterFunc(tellDelay, l.wake)
 	l.later.Stop() // until there is something
 	return l
 }
@@ -218,14 +220,8 @@ func (l *link) take(f proto.Frame, fd int) {
 	l.mu.Lock()
 	l.held++
 	l.taken = append(l.taken, f.Number)
-	n := len(l.taken)
+	l.collectedLocked()
 	l.mu.Unlock()
-	switch n {
-	case 1:
-		l.later.Reset(takenDelay)
-	case takenBatch:
-		l.wake()
-	}
 	if err := l.p.server.ServeConn(raw, worker.Source{Number: f.Number, Prefix: f.Prefix, Resumed: f.Resumed}); err != nil {
 		l.logger.Warn("connection refused", "error", err)
 	}
@@ -236,8 +232,8 @@ func (l *link) lost(number uint64) {
 	l.mu.Lock()
 	l.closed = append(l.closed, number)
 	l.credit++
+	l.collectedLocked()
 	l.mu.Unlock()
-	l.wake()
 }
 
 // useLogs puts the files of rotated logs in force.
@@ -287,8 +283,32 @@ func (l *link) connClosed(c *worker.Conn, handedBack bool) {
 	if !handedBack {
 		l.closed = append(l.closed, c.Number())
 	}
+	l.collectedLocked()
 	l.mu.Unlock()
-	l.wake()
+}
+
+// connClosing is the server's word that it is about to close its descriptor. As
+// long as the host has one of its own, that alone would not end the connection.
+func (l *link) connClosing(c *worker.Conn) {
+	l.mu.Lock()
+	untold := slices.Contains(l.taken, c.Number())
+	l.mu.Unlock()
+	if raw, ok := c.Raw().(interface{ CloseWrite() error }); ok && untold {
+		_ = raw.CloseWrite() // fails if the client has ended the connection
+	}
+}
+
+// collectedLocked sees to it that the host is told: soon, or at once if there is
+// much to tell, or if it has few credits left.
+func (l *link) collectedLocked() {
+	left := l.slots - min(l.slots, l.held+l.credit)
+	switch {
+	case len(l.taken)+len(l.closed) >= tellBatch, l.credit > 0 && left < l.slots/4:
+		l.wake()
+	case !l.armed:
+		l.armed = true
+		l.later.Reset(tellDelay)
+	}
 }
 
 func (l *link) wake() {
@@ -312,7 +332,7 @@ func (l *link) tell() {
 			l.mu.Unlock()
 			continue
 		}
-		l.taken, l.closed, l.credit = nil, nil, 0
+		l.taken, l.closed, l.credit, l.armed = nil, nil, 0, false
 		l.mu.Unlock()
 		if err := tellAll(conn, taken, closed, credit); err != nil {
 			l.logger.Warn("tell the host", "error", err)

@@ -91,7 +91,7 @@ func helperLink() error {
 		return err
 	}
 	p.server = worker.NewServer(worker.Options{
-		Logger: p.logger, Closed: p.link.connClosed, HandBack: p.link.handBack,
+		Logger: p.logger, Closing: p.link.connClosing, Closed: p.link.connClosed, HandBack: p.link.handBack,
 		Limits: worker.Limits{HeaderTimeout: time.Minute, IdleTimeout: time.Minute, MaxHeadBytes: 32 << 10},
 	})
 	p.server.SetTable(worker.OneApplication(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

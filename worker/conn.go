@@ -571,6 +571,12 @@ func (c *Conn) CloseWrite() error {
 
 // Close closes this process's descriptor of the connection.
 func (c *Conn) Close() error {
+	c.mu.Lock()
+	back := c.phase == phaseGone
+	c.mu.Unlock()
+	if c.server.opts.Closing != nil && !back {
+		c.server.opts.Closing(c)
+	}
 	err := c.raw.Close()
 	c.mu.Lock()
 	c.listenLocked() // the read finds the connection closed

@@ -43,6 +43,10 @@ type Options struct {
 	// and when that changes. An error answers the request with 503.
 	Placed func(c *Conn, s *Site) error
 
+	// Closing, if not nil, is told of each connection before the server closes
+	// its descriptor, unless it is handed back. It must not block.
+	Closing func(c *Conn)
+
 	// Closed, if not nil, is told of each connection that the server is done
 	// with: closed, hijacked and closed, or handed back. It must not block.
 	Closed func(c *Conn, handedBack bool)

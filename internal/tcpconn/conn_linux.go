@@ -14,14 +14,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Conn is a TCP connection. It is safe for concurrent use, as a *net.TCPConn is,
-// which it becomes at the first call that has to wait.
+// Conn is a TCP connection. It is safe for concurrent use, as a *net.TCPConn is.
 type Conn struct {
 	local, remote netip.AddrPort
 
-	joined atomic.Pointer[net.TCPConn] // set once
-	mu     sync.Mutex                  // guards below; held for system calls that do not wait
-	fd     int                         // before joined is set; -1 after Close
+	joined atomic.Pointer[os.File] // once it has had to wait: it is in the poller
+	mu     sync.Mutex              // guards below; held for system calls that do not wait
+	fd     int                     // before joined is set; -1 after Close
+
+	// The same socket once more, for what only package net can: to let the kernel
+	// copy from files and other sockets. nil until that is asked for.
+	copier                      *net.TCPConn
+	readDeadline, writeDeadline time.Time // those in force, for copier
 }
 
 // FromDescriptor returns the connection of a socket whose addresses are known. It
@@ -58,15 +62,15 @@ func (c *Conn) Peek(p []byte) (int, error) {
 // must not wait.
 func (c *Conn) control(do func(fd int) error) error {
 	c.mu.Lock()
-	if t := c.joined.Load(); t != nil {
+	if f := c.joined.Load(); f != nil {
 		c.mu.Unlock()
-		raw, err := t.SyscallConn()
+		raw, err := f.SyscallConn()
 		if err != nil {
-			return err
+			return net.ErrClosed
 		}
 		var done error
 		if err := raw.Control(func(fd uintptr) { done = do(int(fd)) }); err != nil {
-			return err
+			return net.ErrClosed
 		}
 		return done
 	}
@@ -77,49 +81,49 @@ func (c *Conn) control(do func(fd int) error) error {
 	return do(c.fd)
 }
 
-// join makes the connection the poller's.
-func (c *Conn) join() (*net.TCPConn, error) {
+// join enters the connection into the poller.
+func (c *Conn) join() (*os.File, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t := c.joined.Load(); t != nil {
-		return t, nil
+	return c.joinLocked()
+}
+
+func (c *Conn) joinLocked() (*os.File, error) {
+	if f := c.joined.Load(); f != nil {
+		return f, nil
 	}
 	if c.fd < 0 {
 		return nil, net.ErrClosed
 	}
-	return c.joinLocked()
-}
-
-func (c *Conn) joinLocked() (*net.TCPConn, error) {
+	if err := unix.SetNonblock(c.fd, true); err != nil { // package os asks for it
+		return nil, os.NewSyscallError("fcntl", err)
+	}
 	f := os.NewFile(uintptr(c.fd), "tcp")
-	conn, err := net.FileConn(f) // of a descriptor of its own
 	c.fd = -1
-	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, err
-	}
-	t, ok := conn.(*net.TCPConn)
-	if !ok {
-		return nil, errors.Join(errors.New("not a TCP connection"), conn.Close())
-	}
-	c.joined.Store(t)
-	return t, nil
+	c.joined.Store(f)
+	return f, nil
 }
 
 // failed is an error in the form in which package net has it.
 func (c *Conn) failed(op string, err error) error {
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		err = os.NewSyscallError(op, errno)
+	} else if pe, ok := errors.AsType[*os.PathError](err); ok {
+		err = pe.Err
+	}
+	if errors.Is(err, os.ErrClosed) {
+		err = net.ErrClosed
 	}
 	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
 }
 
-// direct tries one read or write without the poller. With a connection in return
-// that is the one to go on with; otherwise n and err are the outcome.
-func (c *Conn) direct(op string, p []byte, call func(fd int, p []byte) (int, error)) (n int, err error, t *net.TCPConn) {
+// direct tries one read or write without the poller. With a file in return that is
+// what to go on with; otherwise n and err are the outcome.
+func (c *Conn) direct(op string, p []byte, call func(fd int, p []byte) (int, error)) (n int, err error, f *os.File) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t := c.joined.Load(); t != nil {
-		return 0, nil, t
+	if f := c.joined.Load(); f != nil {
+		return 0, nil, f
 	}
 	if c.fd < 0 {
 		return 0, c.failed(op, net.ErrClosed), nil
@@ -131,10 +135,10 @@ func (c *Conn) direct(op string, p []byte, call func(fd int, p []byte) (int, err
 			return n, nil, nil
 		case unix.EINTR:
 		case unix.EAGAIN:
-			if t, err = c.joinLocked(); err != nil {
+			if f, err = c.joinLocked(); err != nil {
 				return 0, c.failed(op, err), nil
 			}
-			return 0, nil, t
+			return 0, nil, f
 		default:
 			return 0, c.failed(op, err), nil
 		}
@@ -153,67 +157,107 @@ func send(fd int, p []byte) (int, error) {
 }
 
 // Read reads as a net.Conn does.
-func (c *Conn) Read(p []byte) (int, error) {
-	t := c.joined.Load()
-	if t == nil {
-		var n int
-		var err error
-		n, err, t = c.direct("read", p, receive)
-		if t == nil {
+func (c *Conn) Read(p []byte) (n int, err error) {
+	f := c.joined.Load()
+	if f == nil {
+		n, err, f = c.direct("read", p, receive)
+		if f == nil {
 			if n == 0 && err == nil && len(p) > 0 {
 				err = io.EOF
 			}
 			return n, err
 		}
 	}
-	return t.Read(p)
+	n, err = f.Read(p)
+	if err != nil && err != io.EOF {
+		err = c.failed("read", err)
+	}
+	return n, err
 }
 
 // Write writes as a net.Conn does.
-func (c *Conn) Write(p []byte) (int, error) {
-	t := c.joined.Load()
-	n := 0
-	if t == nil {
-		var err error
-		n, err, t = c.direct("write", p, send)
-		if t == nil && (err != nil || n == len(p)) {
+func (c *Conn) Write(p []byte) (n int, err error) {
+	f := c.joined.Load()
+	if f == nil {
+		n, err, f = c.direct("write", p, send)
+		if f == nil && (err != nil || n == len(p)) {
 			return n, err
 		}
-		if t == nil {
-			if t, err = c.join(); err != nil { // there is no room for all of it
+		if f == nil { // there is no room for all of it
+			if f, err = c.join(); err != nil {
 				return n, c.failed("write", err)
 			}
 		}
 	}
-	more, err := t.Write(p[n:])
+	more, err := f.Write(p[n:])
+	if err != nil {
+		err = c.failed("write", err)
+	}
 	return n + more, err
 }
 
-// ReadFrom writes what r has, by sendfile or splice where the kernel can.
+// ReadFrom writes what r has. The kernel does the copying where it can (sendfile,
+// splice).
 func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
-	t, err := c.join()
-	if err != nil {
-		return 0, c.failed("write", err)
+	from := r
+	if lr, ok := r.(*io.LimitedReader); ok {
+		from = lr.R
 	}
-	return t.ReadFrom(r)
+	if _, ok := from.(syscall.Conn); ok {
+		if t, err := c.copying(); err == nil { // else there is no descriptor for it
+			return t.ReadFrom(r)
+		}
+	}
+	return io.Copy(struct{ io.Writer }{c}, r)
+}
+
+// copying returns the socket as package net knows it.
+func (c *Conn) copying() (*net.TCPConn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.copier != nil {
+		return c.copier, nil
+	}
+	f, err := c.joinLocked()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	t, ok := conn.(*net.TCPConn)
+	if !ok {
+		return nil, errors.Join(errors.New("not a TCP connection"), conn.Close())
+	}
+	err = errors.Join(t.SetReadDeadline(c.readDeadline), t.SetWriteDeadline(c.writeDeadline))
+	c.copier = t
+	return t, err
 }
 
 // Close closes the descriptor.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t := c.joined.Load(); t != nil {
-		return t.Close()
-	}
-	if c.fd < 0 {
+	f, fd := c.joined.Load(), c.fd
+	if f == nil && fd < 0 {
 		return c.failed("close", net.ErrClosed)
 	}
-	fd := c.fd
 	c.fd = -1
-	if err := unix.Close(fd); err != nil {
-		return c.failed("close", err)
+	var err error
+	if f != nil {
+		err = f.Close()
+	} else {
+		err = unix.Close(fd)
 	}
-	return nil
+	if err != nil {
+		err = c.failed("close", err)
+	}
+	if c.copier != nil {
+		err = errors.Join(err, c.copier.Close())
+		c.copier = nil
+	}
+	return err
 }
 
 // CloseWrite shuts down the sending side.
@@ -231,26 +275,39 @@ func (c *Conn) LocalAddr() net.Addr { return net.TCPAddrFromAddrPort(c.local) }
 func (c *Conn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.remote) }
 
 // SetDeadline sets both deadlines.
-func (c *Conn) SetDeadline(t time.Time) error {
-	return c.setDeadline(t, (*net.TCPConn).SetDeadline)
-}
+func (c *Conn) SetDeadline(t time.Time) error { return c.setDeadlines(&t, &t) }
 
 // SetReadDeadline sets the deadline of reads.
-func (c *Conn) SetReadDeadline(t time.Time) error {
-	return c.setDeadline(t, (*net.TCPConn).SetReadDeadline)
-}
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadlines(&t, nil) }
 
 // SetWriteDeadline sets the deadline of writes.
-func (c *Conn) SetWriteDeadline(t time.Time) error {
-	return c.setDeadline(t, (*net.TCPConn).SetWriteDeadline)
-}
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.setDeadlines(nil, &t) }
 
-func (c *Conn) setDeadline(t time.Time, set func(*net.TCPConn, time.Time) error) error {
-	conn, err := c.join()
+func (c *Conn) setDeadlines(read, write *time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f, err := c.joinLocked()
 	if err != nil {
 		return c.failed("set", err)
 	}
-	return set(conn, t)
+	if read != nil {
+		c.readDeadline = *read
+		err = f.SetReadDeadline(*read)
+		if c.copier != nil {
+			err = errors.Join(err, c.copier.SetReadDeadline(*read))
+		}
+	}
+	if write != nil {
+		c.writeDeadline = *write
+		err = errors.Join(err, f.SetWriteDeadline(*write))
+		if c.copier != nil {
+			err = errors.Join(err, c.copier.SetWriteDeadline(*write))
+		}
+	}
+	if err != nil {
+		return c.failed("set", err)
+	}
+	return nil
 }
 
 // SyscallConn returns a raw connection. Its Control does not make the connection
@@ -283,9 +340,9 @@ func (r rawConn) Write(f func(fd uintptr) bool) error {
 }
 
 func (r rawConn) wait() (syscall.RawConn, error) {
-	t, err := r.c.join()
+	f, err := r.c.join()
 	if err != nil {
 		return nil, err
 	}
-	return t.SyscallConn()
+	return f.SyscallConn()
 }

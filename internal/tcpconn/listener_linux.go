@@ -13,7 +13,7 @@ import (
 )
 
 // Listener accepts connections that have not joined the poller. Options of the
-// socket that Linux passes on to accepted ones (TCP_NODELAY) are the listener's
+// socket that Linux passes on to accepted ones (TCP_NODELAY, SO_KEEPALIVE) are the listener's
 // to set.
 type Listener struct {
 	file  *os.File // since a net.Listener does not let others wait on its descriptor
