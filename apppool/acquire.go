@@ -9,6 +9,7 @@ import (
 // Why Acquire gives no lease, beside a *StartError and the cause of ctx.
 var (
 	ErrStopped      = errors.New("pool is stopped")
+	ErrFailed       = errors.New("pool has failed too often and was given up")
 	ErrClosed       = errors.New("pool is closed")
 	ErrQueueFull    = errors.New("queue_length requests wait for the pool already")
 	ErrQueueTimeout = errors.New("pool was not ready within queue_timeout")
@@ -22,7 +23,7 @@ func Reason(err error) string {
 		return "QueueFull"
 	case errors.Is(err, ErrQueueTimeout):
 		return "Timer_AppPool"
-	case errors.Is(err, ErrStopped), errors.Is(err, ErrClosed):
+	case errors.Is(err, ErrStopped), errors.Is(err, ErrFailed), errors.Is(err, ErrClosed):
 		return "AppOffline"
 	}
 	if _, ok := errors.AsType[*StartError](err); ok {
@@ -59,8 +60,8 @@ type gate struct {
 // Acquire claims the generation that serves. While none does because one starts,
 // it waits in the pool's bounded queue: until a generation is ready, for
 // queue_timeout (ErrQueueTimeout), or until ctx ends (its cause); if the queue is
-// full it returns ErrQueueFull. It returns at once with ErrStopped, ErrClosed, or
-// an error that wraps a *StartError when there is nothing to wait for.
+// full it returns ErrQueueFull. It returns at once with ErrStopped, ErrFailed,
+// ErrClosed, or an error that wraps a *StartError when there is nothing to wait for.
 func (p *Pool) Acquire(ctx context.Context) (Lease, error) {
 	if g := p.gate.Load().gen; g != nil && g.claim() {
 		return Lease{g}, nil

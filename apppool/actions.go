@@ -96,13 +96,18 @@ func (m *machine) refuse(err error) note {
 func (m *machine) arm(served time.Duration, n *note) {
 	var wait time.Duration
 	m.failures, wait = nextRestart(m.failures, served, m.settings.RestartDelay, m.settings.RestartDelayMax)
-	m.timer = time.NewTimer(wait)
-	m.retry = m.timer.C
-	m.status.RetryAt = time.Now().Add(wait)
+	m.wait(wait)
 	n.attrs = append(n.attrs, "failures", m.failures, "retry_in", wait)
 }
 
-// disarm ends the back-off.
+// wait makes evRetry happen when d is over.
+func (m *machine) wait(d time.Duration) {
+	m.timer = time.NewTimer(d)
+	m.retry = m.timer.C
+	m.status.RetryAt = time.Now().Add(d)
+}
+
+// disarm ends the wait.
 func (m *machine) disarm() {
 	if m.timer != nil {
 		m.timer.Stop()
@@ -128,7 +133,7 @@ func (m *machine) bury() (note, time.Duration) {
 // halt stops what runs, starts and waits.
 func (m *machine) halt(o order) note {
 	m.disarm()
-	m.failures = 0
+	m.failures, m.crashes = 0, nil
 	m.status.LastReason, m.status.LastOutput = o.reason, nil
 	m.open(&gate{err: ErrStopped})
 	if g := m.next; g != nil {

@@ -34,7 +34,7 @@
 //     a bound is counted (Status.Cut) and logged.
 //   - A refused reconfiguration leaves generation and settings as they were.
 //   - Every change of state is caused by an answered call, or by a process's end
-//     as Worker.Done tells it; the one timer is the back-off between restarts.
+//     as Worker.Done tells it; the one timer is the wait before the next start.
 //   - No goroutine of the pool outlives Close, and no process.
 //
 // # Who waits and who is answered at once
@@ -42,7 +42,7 @@
 // Acquire waits, in a queue of queue_length and for up to queue_timeout, while a
 // start is in flight and in the back-off after a generation that had been ready
 // crashed: the application is known to work. It answers at once when the pool is
-// stopped, and in the back-off after a start that did not succeed, with an error
+// stopped or failed, and in the back-off after a start that did not succeed, with an error
 // that wraps the *StartError: nobody should wait half a minute to learn that an
 // application is broken.
 //
@@ -55,4 +55,9 @@
 // case: the replaced generation is draining, which cannot be taken back, so the
 // pool restarts by back-off and requests wait. Start, Recycle and Reconfigure do
 // not wait for the back-off.
+//
+// With max_crashes of such failures within window the pool is failed: nothing is
+// started any more, and Acquire answers at once with ErrFailed and the reason. It
+// is left by Start, by Recycle, by a Reconfigure that needs a generation, which all
+// forget the failures, and after second_chance, when one more start is made.
 package apppool

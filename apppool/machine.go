@@ -27,8 +27,10 @@ type machine struct {
 
 	number   int // of the last generation
 	failures int // in a row
+	crashes  crashes
+	tooMany  bool // the last failure was one too many
 	timer    *time.Timer
-	retry    <-chan time.Time // yields in state backoff only
+	retry    <-chan time.Time // yields in states backoff and failed only
 
 	status  Status // what it counts and keeps for the snapshot
 	replies []reply
@@ -93,6 +95,7 @@ func (m *machine) run() {
 			m.onDeparted(d)
 		case <-crashed:
 			m.apply(evCrashed, order{}, nil)
+			m.judge()
 		case <-m.retry:
 			m.apply(evRetry, order{}, nil)
 		case <-p.closing:
@@ -106,6 +109,7 @@ func (m *machine) run() {
 
 // close stops the pool and returns when nothing of it is left.
 func (m *machine) close() {
+	m.p.noHooks()
 	m.apply(evStop, order{reason: "close"}, nil)
 	m.open(&gate{err: ErrClosed})
 	m.publish()
@@ -179,6 +183,7 @@ func (m *machine) onStarted(s started) {
 			return
 		}
 		m.apply(evUnready, order{}, err)
+		m.judge()
 	}
 	if g.worker == nil {
 		m.forget(g)
@@ -246,6 +251,7 @@ func (m *machine) act(do action, o order, err error) note {
 		return m.refuse(err)
 	case delay:
 		n := m.refuse(err)
+		m.failed()
 		m.arm(0, &n)
 		if len(m.pending.callers) == 0 { // otherwise another start follows at once
 			m.open(&gate{err: m.refusal(err)})
@@ -253,14 +259,24 @@ func (m *machine) act(do action, o order, err error) note {
 		return n
 	case revive:
 		n, served := m.bury()
+		m.failed()
 		m.arm(served, &n)
 		return n
 	case bury:
 		n, served := m.bury()
+		m.failed()
 		m.failures, _ = nextRestart(m.failures, served, m.settings.RestartDelay, m.settings.RestartDelayMax)
 		return n
 	case halt:
 		return m.halt(o)
+	case fail:
+		return m.fail()
+	case anew:
+		m.crashes = nil
+		return m.begin(o)
+	case chance:
+		m.crashes = secondChance(time.Now(), m.settings.Failure)
+		return m.begin(order{reason: "second chance"})
 	}
 	return note{reason: o.reason}
 }

@@ -37,6 +37,7 @@ func workerSettings(c config.Pool) config.Pool {
 	c.MaxDraining = 0
 	c.RestartDelay, c.RestartDelayMax = 0, 0
 	c.QueueLength, c.QueueTimeout = 0, 0
+	c.Failure = config.Failure{}
 	return c
 }
 

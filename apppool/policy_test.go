@@ -49,6 +49,7 @@ func TestNeedsGeneration(t *testing.T) {
 		"restart_max":      {func(c *config.Pool) { c.RestartDelayMax++ }, false},
 		"queue_length":     {func(c *config.Pool) { c.QueueLength++ }, false},
 		"queue_timeout":    {func(c *config.Pool) { c.QueueTimeout++ }, false},
+		"failure":          {func(c *config.Pool) { c.Failure.MaxCrashes++; c.Failure.OnFailed = []string{"x"} }, false},
 		"max_concurrent":   {func(c *config.Pool) { c.MaxConcurrent++ }, true},
 		"max_streams":      {func(c *config.Pool) { c.MaxStreams++ }, true},
 		"stream_after":     {func(c *config.Pool) { c.StreamAfter++ }, true},

@@ -16,6 +16,7 @@ type Options struct {
 	Config  *config.Pool                 // its settings, as config.Load gives them; required
 	Starter func(config.Hosting) Starter // who starts its worker processes; required, called from any goroutine
 	Logger  *slog.Logger                 // nil discards
+	Failed  Failed                       // runs on_failed; nil does nothing
 
 	// Expected says that Start will follow: requests that come before it wait,
 	// as they do while the pool starts, instead of finding it stopped.
@@ -24,9 +25,10 @@ type Options struct {
 
 // Pool is an application pool. See the package's comment for what it promises.
 type Pool struct {
-	name    string
-	starter func(config.Hosting) Starter
-	log     *slog.Logger
+	name     string
+	starter  func(config.Hosting) Starter
+	onFailed Failed
+	log      *slog.Logger
 
 	// What callers read without asking the pool's goroutine.
 	gate     atomic.Pointer[gate]
@@ -40,7 +42,9 @@ type Pool struct {
 
 	life    context.Context // ended when what is left is to be killed
 	end     context.CancelCauseFunc
-	tasks   sync.WaitGroup // starts and departures under way
+	hooks   context.Context // ended when commands are to end: the pool closes
+	noHooks context.CancelFunc
+	tasks   sync.WaitGroup // starts, departures and commands under way
 	opened  sync.Once
 	closed  sync.Once
 	closing chan struct{} // closed by Close
@@ -56,6 +60,7 @@ func New(o Options) *Pool {
 	p := &Pool{
 		name:     o.Config.Name,
 		starter:  o.Starter,
+		onFailed: o.Failed,
 		log:      o.Logger,
 		orders:   make(chan order),
 		started:  make(chan started),
@@ -71,6 +76,7 @@ func New(o Options) *Pool {
 		p.log.Error("event cannot happen in this state", "state", s.String(), "event", e.String())
 	}
 	p.life, p.end = context.WithCancelCause(context.Background())
+	p.hooks, p.noHooks = context.WithCancel(p.life)
 	p.machine = newMachine(p, o.Config, o.Expected)
 	return p
 }

@@ -14,6 +14,9 @@ package apppool
 //	   |
 //	   +---- stop, from everywhere
 //
+//	          too many failures                 start, recycle, reconfigure, second chance
+//	backoff -------------------------> failed ----------------------------------------> starting
+//
 // Generations that were replaced or stopped drain beside this and change no state.
 type state int
 
@@ -24,18 +27,19 @@ const (
 	backoff                  // nothing serves, the next start waits for its time
 	running                  // a generation serves
 	overlapping              // a generation serves and the next one starts
+	failed                   // nothing serves, nothing starts: it has failed too often
 	states                   // how many there are
 )
 
 // String is the state's name in status and logs.
 func (s state) String() string {
-	return [states]string{"stopped", "starting", "starting", "running", "overlapping"}[s]
+	return [states]string{"stopped", "starting", "starting", "running", "overlapping", "failed"}[s]
 }
 
 // event is what can happen to a pool.
 type event int
 
-// The events: four orders, and four facts.
+// The events: four orders, and five facts.
 const (
 	evStart       event = iota // told to run
 	evStop                     // told to stop
@@ -44,13 +48,14 @@ const (
 	evReady                    // the start in flight gave a worker
 	evUnready                  // the start in flight did not succeed
 	evCrashed                  // the process of the generation that serves has ended
-	evRetry                    // the back-off is over
+	evRetry                    // the back-off is over, or what a failed pool waits before its second chance
+	evExhausted                // that was one failure too many
 	events                     // how many there are
 )
 
 // String is the event's name in logs.
 func (e event) String() string {
-	return [events]string{"start", "stop", "recycle", "reconfigure", "ready", "unready", "crashed", "retry"}[e]
+	return [events]string{"start", "stop", "recycle", "reconfigure", "ready", "unready", "crashed", "retry", "exhausted"}[e]
 }
 
 // action is what the pool does about an event.
@@ -70,6 +75,9 @@ const (
 	revive               // bury the generation; the next one waits for the back-off
 	bury                 // bury the generation; the one that starts is to serve
 	halt                 // cancel the start, drain the generation
+	fail                 // give the pool up
+	anew                 // forget the failures, and start a generation now
+	chance               // start a generation now; its failure is one too many
 )
 
 // step is one cell of the table.
@@ -91,6 +99,7 @@ func (s state) on(e event) step {
 			evUnready:     impossible,
 			evCrashed:     impossible, // nothing serves
 			evRetry:       impossible,
+			evExhausted:   impossible,
 		},
 		starting: {
 			evStart:       {starting, join},
@@ -101,6 +110,7 @@ func (s state) on(e event) step {
 			evUnready:     {backoff, delay},
 			evCrashed:     impossible, // nothing serves
 			evRetry:       impossible, // the timer is off
+			evExhausted:   impossible, // it is looked at when that start has failed
 		},
 		backoff: {
 			evStart:       {starting, begin},
@@ -111,6 +121,7 @@ func (s state) on(e event) step {
 			evUnready:     impossible,
 			evCrashed:     impossible, // nothing serves
 			evRetry:       {starting, begin},
+			evExhausted:   {failed, fail},
 		},
 		running: {
 			evStart:       {running, answer},
@@ -121,6 +132,7 @@ func (s state) on(e event) step {
 			evUnready:     impossible,
 			evCrashed:     {backoff, revive},
 			evRetry:       impossible, // the timer is off
+			evExhausted:   impossible,
 		},
 		overlapping: {
 			evStart:       {overlapping, answer},
@@ -131,6 +143,18 @@ func (s state) on(e event) step {
 			evUnready:     {running, keep},
 			evCrashed:     {starting, bury},
 			evRetry:       impossible, // the timer is off
+			evExhausted:   impossible,
+		},
+		failed: {
+			evStart:       {starting, anew},
+			evStop:        {stopped, halt},
+			evRecycle:     {starting, anew},
+			evReconfigure: {starting, anew},
+			evReady:       impossible, // nothing starts
+			evUnready:     impossible,
+			evCrashed:     impossible, // nothing serves
+			evRetry:       {starting, chance},
+			evExhausted:   impossible, // it is known
 		},
 	}[s][e]
 }

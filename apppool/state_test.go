@@ -14,17 +14,18 @@ import (
 // how the caller fares, "ok", "waits" or "error". It is written a second time on
 // purpose.
 const table = `
-            start                  stop            recycle                  reconfigure              ready              unready              crashed             retry
-stopped     starting/begin/waits   stopped/halt/ok starting/begin/waits     stopped/adopt/ok         -                  -                    -                   -
-starting    starting/join/waits    stopped/halt/ok starting/pend/waits      starting/pend/waits      running/serve/ok   backoff/delay/error  -                   -
-backoff     starting/begin/waits   stopped/halt/ok starting/begin/waits     starting/begin/waits     -                  -                    -                   starting/begin/
-running     running/answer/ok      stopped/halt/ok overlapping/begin/waits  overlapping/begin/waits  -                  -                    backoff/revive/     -
-overlapping overlapping/answer/ok  stopped/halt/ok overlapping/pend/waits   overlapping/pend/waits   running/serve/ok   running/keep/error   starting/bury/waits -
+            start                  stop            recycle                  reconfigure              ready              unready              crashed             retry            exhausted
+stopped     starting/begin/waits   stopped/halt/ok starting/begin/waits     stopped/adopt/ok         -                  -                    -                   -                -
+starting    starting/join/waits    stopped/halt/ok starting/pend/waits      starting/pend/waits      running/serve/ok   backoff/delay/error  -                   -                -
+backoff     starting/begin/waits   stopped/halt/ok starting/begin/waits     starting/begin/waits     -                  -                    -                   starting/begin/  failed/fail/
+running     running/answer/ok      stopped/halt/ok overlapping/begin/waits  overlapping/begin/waits  -                  -                    backoff/revive/     -                -
+overlapping overlapping/answer/ok  stopped/halt/ok overlapping/pend/waits   overlapping/pend/waits   running/serve/ok   running/keep/error   starting/bury/waits -                -
+failed      starting/anew/waits    stopped/halt/ok starting/anew/waits      starting/anew/waits      -                  -                    -                   starting/chance/ -
 `
 
 var (
-	stateNames  = []string{"stopped", "starting", "backoff", "running", "overlapping"}
-	actionNames = []string{"-", "answer", "begin", "join", "pend", "adopt", "serve", "keep", "delay", "revive", "bury", "halt"}
+	stateNames  = []string{"stopped", "starting", "backoff", "running", "overlapping", "failed"}
+	actionNames = []string{"-", "answer", "begin", "join", "pend", "adopt", "serve", "keep", "delay", "revive", "bury", "halt", "fail", "anew", "chance"}
 )
 
 // TestTable walks every cell with a real pool.
@@ -61,7 +62,11 @@ func step0(s state) step { return step{s, never} }
 
 // walk brings a pool into state s, lets e happen, and looks what became of it.
 func walk(t *testing.T, s state, e event, next, fate string) {
-	r := newRig(t, testConfig())
+	r := newRig(t, with(func(c *config.Pool) {
+		if s == failed || e == evExhausted {
+			c.Failure = config.Failure{MaxCrashes: 1, Window: time.Hour, SecondChance: restartDelay}
+		}
+	}))
 	var w *fakeWorker
 	var c *call    // who waits for the start in flight
 	var a *attempt // the start in flight
@@ -69,7 +74,7 @@ func walk(t *testing.T, s state, e event, next, fate string) {
 	case starting:
 		c = r.start()
 		a = r.next()
-	case backoff:
+	case backoff, failed: // as the settings are
 		r.start()
 		r.next().fail()
 	case running:
@@ -79,7 +84,7 @@ func walk(t *testing.T, s state, e event, next, fate string) {
 		c = r.recycle("test")
 		a = r.next()
 	}
-	if got := r.snapshot.Load().state; got != s {
+	if got := r.snapshot.Load().state; got != s && e != evExhausted { // which has moved it on
 		t.Fatalf("set up state %s, want %s", stateNames[got], stateNames[s])
 	}
 	switch e {
@@ -94,6 +99,7 @@ func walk(t *testing.T, s state, e event, next, fate string) {
 		c = r.recycle("test")
 	case evReconfigure:
 		c = r.reconfigure(with(func(p *config.Pool) { p.Program.Args = []string{"-v"} }))
+	case evExhausted: // the failure was the last one that may be
 	case evReady:
 		a.ready()
 	case evUnready:

@@ -64,8 +64,19 @@ type Pool struct {
 	MaxConcurrent   int           // requests that run at once in each worker process; 0 is no limit
 	MaxStreams      int           // upgraded and long-streaming requests beside those, in each worker process
 	StreamAfter     time.Duration // a request that runs for longer counts as a stream
+	Failure         Failure       // [pools.NAME.failure]
 
 	Program *Program // what the pool runs, from the apps that name it; nil when none does
+}
+
+// Failure is the [pools.NAME.failure] table: when the host gives a pool up (IIS
+// rapid-fail protection). A failure is a worker process that ends by itself, or
+// one that does not become ready while no other one serves.
+type Failure struct {
+	MaxCrashes   int           // failures within Window after which the pool is failed; 0 never gives up (IIS rapidFailProtectionMaxCrashes)
+	Window       time.Duration // slides (IIS rapidFailProtectionInterval)
+	SecondChance time.Duration // after which a failed pool is started once more by itself; 0 never
+	OnFailed     []string      // command that is run when the pool fails, the program absolute; empty runs none (IIS autoShutdownExe)
 }
 
 // Program is what a pool runs: the keys on which all apps of a pool agree.

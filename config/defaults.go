@@ -46,6 +46,7 @@ func DefaultPool(name string) *Pool {
 		MaxConcurrent:   5000,
 		MaxStreams:      10000,
 		StreamAfter:     30 * time.Second,
+		Failure:         Failure{MaxCrashes: 10, Window: 5 * time.Minute, SecondChance: 5 * time.Minute},
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -121,9 +122,30 @@ func (d *decoder) pools(t *table, cfg *Config) {
 			cfg.addPool(pool)
 		}
 		pt.read(pool.settings())
+		failure := pt.sub("failure")
+		failure.read(pool.Failure.settings())
+		failure.close()
 		pt.close()
+		pool.Failure.OnFailed = cfg.command(pool.Failure.OnFailed)
 		d.checkDelays(pt, pool)
 	}
+}
+
+// command makes the program of a command absolute: a bare name is one of PATH,
+// anything else a path.
+func (c *Config) command(words []string) []string {
+	if len(words) == 0 || words[0] == "" {
+		return nil
+	}
+	words = slices.Clone(words)
+	if !strings.ContainsAny(words[0], `/\`) {
+		if found, err := exec.LookPath(words[0]); err == nil && filepath.IsAbs(found) {
+			words[0] = found
+			return words
+		}
+	}
+	words[0] = c.abs(words[0])
+	return words
 }
 
 // checkDelays compares the two delays, unless one of them is reported already.

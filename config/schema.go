@@ -70,6 +70,16 @@ func (p *Pool) settings() []setting {
 	}
 }
 
+// settings are the keys of [pools.NAME.failure].
+func (f *Failure) settings() []setting {
+	return []setting{
+		{"max_crashes", count{&f.MaxCrashes, zero}},
+		{"window", duration{&f.Window, positive}},
+		{"second_chance", duration{&f.SecondChance, zero}},
+		{"on_failed", commandLine{&f.OnFailed}},
+	}
+}
+
 // settings are the keys of [[sites]].
 func (s *Site) settings() []setting {
 	return []setting{

@@ -98,6 +98,9 @@ func (h *Host) newPool(cfg *config.Pool) *pool {
 		Logger:   h.log,
 		Starter:  h.starter,
 		Expected: starts(cfg),
+		Failed: func(ctx context.Context, command []string, reason string) {
+			h.onFailed(ctx, cfg.Name, command, reason)
+		},
 	})}
 	p.Open()
 	h.pools.add(p)

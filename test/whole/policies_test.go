@@ -1,0 +1,81 @@
+//go:build unix
+
+package whole
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"aerie/admin"
+	"aerie/test/hosttest"
+)
+
+// broken is a program that does not get as far as to serve.
+const broken = "#!/bin/sh\necho no database >&2\nexit 3\n"
+
+// TestCrashLoopFailsOnePool has the program of one pool break for good: after
+// max_crashes the pool is failed and says why, and its neighbours lose nothing.
+// A start by hand brings it back.
+func TestCrashLoopFailsOnePool(t *testing.T) {
+	bin := hosttest.Bin(t, "aerie/test/apps/behave")
+	sites := behaving
+	for _, name := range []string{"handover", "forward"} {
+		sites += fmt.Sprintf(`
+[pools.%s]
+restart_delay = "20ms"
+[pools.%s.failure]
+max_crashes = 4
+second_chance = "0s"
+on_failed = ["/bin/sh", "-c", "echo told of $AERIE_POOL: $AERIE_REASON"]
+`, name, name)
+	}
+	h := hosttest.New(t, sites, map[string]string{"handover": bin, "relay": bin, "forward": bin}).Start()
+	for _, name := range []string{"handover", "forward"} {
+		t.Run(name, func(t *testing.T) {
+			var stops []func()
+			for _, other := range []string{"handover", "relay", "forward"} {
+				if other != name {
+					stop := load(t, h, other+".test", 8)
+					stops = append(stops, func() { stop() })
+				}
+			}
+			pid := h.Pool(name).Workers[0].Pid
+			h.InstallScript(name, name, broken)
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			s := h.Wait("the pool to be failed", func(s admin.Status) bool { return hosttest.PoolOf(t, s, name).State == "failed" })
+			p := hosttest.PoolOf(t, s, name)
+			if p.Generation != 4 || !strings.Contains(p.LastReason, "max_crashes (4)") || !strings.Contains(strings.Join(p.LastOutput, "\n"), "no database") {
+				t.Errorf("generation %d; reason %q; it printed %q", p.Generation, p.LastReason, p.LastOutput)
+			}
+			if status, body := h.Get(name+".test", "/pid"); status != 503 || strings.Contains(body, "database") {
+				t.Errorf("a request to the failed pool: %d %q", status, body)
+			}
+			h.WaitFor("the reason in the access log", func() bool {
+				log, err := os.ReadFile(filepath.Join(h.Dir, "state", "logs", "access.log"))
+				return err == nil && strings.Contains(string(log), `AppOffline: pool \"`+name+`\"`) && strings.Contains(string(log), "max_crashes (4)")
+			})
+			out, err := h.CLI("status")
+			if err != nil || !strings.Contains(out, "failed") || !strings.Contains(out, "| no database") {
+				t.Errorf("status: %v\n%s", err, out)
+			}
+			h.WaitFor("on_failed to be run", func() bool { return strings.Contains(h.Log(), "told of "+name+": max_crashes (4)") })
+
+			h.Install(name, name, bin)
+			if out, err := h.CLI("pool", "start", name); err != nil {
+				t.Fatalf("start: %v\n%s", err, out)
+			}
+			if status, body := h.Get(name+".test", "/pid"); status != 200 {
+				t.Errorf("after the start: %d %q", status, body)
+			}
+			for _, stop := range stops {
+				stop()
+			}
+		})
+	}
+}
