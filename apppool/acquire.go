@@ -9,6 +9,7 @@ import (
 // Why Acquire gives no lease, beside a *StartError and the cause of ctx.
 var (
 	ErrStopped      = errors.New("pool is stopped")
+	ErrAway         = errors.New("pool has no generation now, and the one before is still leaving")
 	ErrFailed       = errors.New("pool has failed too often and was given up")
 	ErrClosed       = errors.New("pool is closed")
 	ErrQueueFull    = errors.New("queue_length requests wait for the pool already")
@@ -52,6 +53,7 @@ func (l Lease) Release() { l.gen.leases.drop() }
 type gate struct {
 	gen     *generation   // serves; nil if none does
 	err     error         // with gen == nil: the answer, at once; nil if requests wait
+	quiet   bool          // with neither: only those wait that something was asked of
 	length  int           // queue_length
 	timeout time.Duration // queue_timeout
 	next    chan struct{} // closed when another gate has taken this one's place
@@ -61,12 +63,20 @@ type gate struct {
 // it waits in the pool's bounded queue: until a generation is ready, for
 // queue_timeout (ErrQueueTimeout), or until ctx ends (its cause); if the queue is
 // full it returns ErrQueueFull. It returns at once with ErrStopped, ErrFailed,
-// ErrClosed, or an error that wraps a *StartError when there is nothing to wait for.
-func (p *Pool) Acquire(ctx context.Context) (Lease, error) {
+// ErrClosed, or an error that wraps a *StartError when there is nothing to wait
+// for; and with ErrAway while a generation without a successor drains, because
+// what comes then is most often one of the connections that it hands back, on
+// which nobody has asked for anything. Demand is for requests.
+func (p *Pool) Acquire(ctx context.Context) (Lease, error) { return p.acquire(ctx, false) }
+
+// Demand is Acquire for a request: it waits also where Acquire returns ErrAway.
+func (p *Pool) Demand(ctx context.Context) (Lease, error) { return p.acquire(ctx, true) }
+
+func (p *Pool) acquire(ctx context.Context, demand bool) (Lease, error) {
 	if g := p.gate.Load().gen; g != nil && g.claim() {
 		return Lease{g}, nil
 	}
-	return p.wait(ctx)
+	return p.wait(ctx, demand)
 }
 
 // Current claims the generation that serves, if there is one, and never waits.
@@ -82,8 +92,8 @@ func (p *Pool) Current() (Lease, bool) {
 	}
 }
 
-// wait is Acquire for those who do not get a lease at once.
-func (p *Pool) wait(ctx context.Context) (Lease, error) {
+// wait is acquire for those who do not get a lease at once.
+func (p *Pool) wait(ctx context.Context, demand bool) (Lease, error) {
 	var timeout *time.Timer // set while in the queue
 	for {
 		t := p.gate.Load()
@@ -92,6 +102,9 @@ func (p *Pool) wait(ctx context.Context) (Lease, error) {
 		}
 		if t.err != nil {
 			return Lease{}, t.err
+		}
+		if t.quiet && !demand {
+			return Lease{}, ErrAway
 		}
 		if p.gate.Load() != t {
 			continue // t's generation was replaced meanwhile

@@ -11,7 +11,7 @@
 //   - Start, Stop, Recycle and Reconfigure return when the thing is done, or has
 //     not succeeded. Their ctx bounds the caller's wait only; what was asked for
 //     goes on without it.
-//   - All methods are safe for concurrent use. Acquire, Current, Lease.Release
+//   - All methods are safe for concurrent use. Acquire, Demand, Current, Lease.Release
 //     and Status take no lock.
 //
 // # Guarantees
@@ -21,6 +21,9 @@
 //     its worker gone may therefore acquire again and gets the next generation.
 //   - While generation n serves, no start, however it fails, takes anything from
 //     it: n is replaced only by a generation that is ready, and only then drained.
+//     Without overlap ([pools.NAME.recycle]) it is the other way round: the next
+//     generation starts when nothing is left of n, so that there is never more
+//     than one process, and requests wait in the queue meanwhile.
 //   - n's drain is over when its leases are released and Worker.Drain has
 //     returned, which run concurrently; leases that are out when the drain begins
 //     stay valid, but a worker that is asked to drain may refuse what its holder
@@ -45,6 +48,18 @@
 // stopped or failed, and in the back-off after a start that did not succeed, with an error
 // that wraps the *StartError: nobody should wait half a minute to learn that an
 // application is broken.
+//
+// While a generation drains that has no successor, because there is no overlap,
+// Acquire returns ErrAway: connections that come back from it can wait elsewhere
+// and need not fill the queue. Demand, which is for requests, waits.
+//
+// # Automatic recycles
+//
+// A watch looks at the generation that serves, as [pools.NAME.recycle] asks: at
+// its age, the time of day, and its worker's figures. What it finds is an order
+// like one by hand that nobody waits for. Automatic recycles of a pool are at least
+// spacing apart, those that are refused included. A pool whose settings ask for
+// nothing has no watch.
 //
 // # Restarts
 //

@@ -165,7 +165,7 @@ func TestFailed_SecondChance(t *testing.T) {
 		}
 		time.Sleep(10*time.Minute - 1)
 		r.none()
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		waiting := r.acquire()
 		r.next().fail() // one start, not two
 		waiting.want(ErrFailed)

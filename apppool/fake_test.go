@@ -30,6 +30,7 @@ func testConfig() *config.Pool {
 		RestartDelayMax: restartDelayMax,
 		QueueLength:     5,
 		QueueTimeout:    20 * time.Second,
+		Recycle:         config.Recycle{Overlap: true, CPUWindow: time.Minute, Spacing: time.Minute},
 		Program:         &config.Program{Process: "/pools/shop/shop", Hosting: config.InProcess},
 	}
 }
@@ -58,6 +59,10 @@ type fakeWorker struct {
 	killed  atomic.Bool
 	exit    Exit
 	left    Stats
+
+	mu     sync.Mutex // guards below
+	now    Stats      // that Sample brings
+	sample error
 }
 
 var _ Worker = (*fakeWorker)(nil)
@@ -75,7 +80,26 @@ func newFakeWorker(pid int) *fakeWorker {
 func (w *fakeWorker) Pid() int              { return w.pid }
 func (w *fakeWorker) Done() <-chan struct{} { return w.done }
 func (w *fakeWorker) Exit() Exit            { return w.exit }
-func (w *fakeWorker) Stats() Stats          { return w.left }
+
+func (w *fakeWorker) Stats() Stats {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.left
+}
+
+func (w *fakeWorker) Sample(context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.left = w.now
+	return w.sample
+}
+
+// uses changes the figures that the next Sample brings.
+func (w *fakeWorker) uses(change func(*Stats)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change(&w.now)
+}
 
 func (w *fakeWorker) Drain(ctx context.Context) error {
 	w.once[0].Do(func() { close(w.draining) })
@@ -262,6 +286,17 @@ func (r *rig) reconfigure(cfg *config.Pool) *call {
 func (r *rig) acquire() *call {
 	return r.call(func(ctx context.Context) error {
 		l, err := r.Acquire(ctx)
+		if err == nil {
+			l.Release()
+		}
+		return err
+	})
+}
+
+// demand is acquire for a request.
+func (r *rig) demand() *call {
+	return r.call(func(ctx context.Context) error {
+		l, err := r.Demand(ctx)
 		if err == nil {
 			l.Release()
 		}

@@ -93,6 +93,8 @@ func (m *machine) run() {
 			m.onStarted(s)
 		case d := <-p.departed:
 			m.onDeparted(d)
+		case f := <-p.findings:
+			m.onFinding(f)
 		case <-crashed:
 			m.apply(evCrashed, order{}, nil)
 			m.judge()
@@ -212,12 +214,20 @@ func (m *machine) onDeparted(d departed) {
 // forget drops a generation of which nothing is left.
 func (m *machine) forget(g *generation) {
 	m.leaving = slices.DeleteFunc(m.leaving, func(l *generation) bool { return l == g })
+	if t := m.p.gate.Load(); t.quiet && len(m.leaving) == 0 {
+		loud := *t
+		loud.quiet = false
+		m.open(&loud)
+	}
 	m.publish() // before Stop and Drained return
 	close(g.gone)
 }
 
 // apply moves the machine by the table's cell for e. err belongs to evUnready.
 func (m *machine) apply(e event, o order, err error) {
+	if m.state == running && (e == evRecycle || e == evReconfigure) && !overlaps(m.settings, o.settings) {
+		e = evReplace
+	}
 	from, step := m.state, m.state.on(e)
 	if step.do == never {
 		m.p.impossible(from, e)
@@ -245,6 +255,8 @@ func (m *machine) act(do action, o order, err error) note {
 		m.adopt(o)
 	case begin:
 		return m.begin(o)
+	case replace:
+		return m.replace(o)
 	case serve:
 		return m.serve()
 	case keep:
@@ -253,7 +265,7 @@ func (m *machine) act(do action, o order, err error) note {
 		n := m.refuse(err)
 		m.failed()
 		m.arm(0, &n)
-		if len(m.pending.callers) == 0 { // otherwise another start follows at once
+		if len(m.pending.callers) == 0 && !m.tooMany { // otherwise another start, or the end, follows at once
 			m.open(&gate{err: m.refusal(err)})
 		}
 		return n

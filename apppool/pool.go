@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 
@@ -39,12 +40,13 @@ type Pool struct {
 	orders   chan order
 	started  chan started
 	departed chan departed
+	findings chan finding
 
 	life    context.Context // ended when what is left is to be killed
 	end     context.CancelCauseFunc
 	hooks   context.Context // ended when commands are to end: the pool closes
 	noHooks context.CancelFunc
-	tasks   sync.WaitGroup // starts, departures and commands under way
+	tasks   sync.WaitGroup // starts, departures, watches and commands under way
 	opened  sync.Once
 	closed  sync.Once
 	closing chan struct{} // closed by Close
@@ -52,6 +54,7 @@ type Pool struct {
 
 	machine    *machine           // the pool's goroutine's own
 	impossible func(state, event) // told of what cannot happen
+	spread     func() float64     // in [0, 1), at random
 }
 
 // New returns a pool that is stopped. It must be opened before its other methods
@@ -65,6 +68,8 @@ func New(o Options) *Pool {
 		orders:   make(chan order),
 		started:  make(chan started),
 		departed: make(chan departed),
+		findings: make(chan finding),
+		spread:   rand.Float64,
 		closing:  make(chan struct{}),
 		done:     make(chan struct{}),
 	}

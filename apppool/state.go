@@ -14,6 +14,9 @@ package apppool
 //	   |
 //	   +---- stop, from everywhere
 //
+//	          recycle, reconfigure without overlap
+//	running -------------------------------------> starting: when n is gone
+//
 //	          too many failures                 start, recycle, reconfigure, second chance
 //	backoff -------------------------> failed ----------------------------------------> starting
 //
@@ -39,12 +42,13 @@ func (s state) String() string {
 // event is what can happen to a pool.
 type event int
 
-// The events: four orders, and five facts.
+// The events: orders, and facts.
 const (
 	evStart       event = iota // told to run
 	evStop                     // told to stop
 	evRecycle                  // told to replace the generation
 	evReconfigure              // told to run with settings that need another generation
+	evReplace                  // one of the two, in state running, where two generations may not overlap
 	evReady                    // the start in flight gave a worker
 	evUnready                  // the start in flight did not succeed
 	evCrashed                  // the process of the generation that serves has ended
@@ -55,7 +59,7 @@ const (
 
 // String is the event's name in logs.
 func (e event) String() string {
-	return [events]string{"start", "stop", "recycle", "reconfigure", "ready", "unready", "crashed", "retry", "exhausted"}[e]
+	return [events]string{"start", "stop", "recycle", "reconfigure", "replace", "ready", "unready", "crashed", "retry", "exhausted"}[e]
 }
 
 // action is what the pool does about an event.
@@ -63,21 +67,22 @@ type action int
 
 // The actions.
 const (
-	never  action = iota // cannot happen
-	answer               // nothing to do: it is done already
-	begin                // start a generation now
-	join                 // the caller gets the outcome of the start in flight
-	pend                 // the caller gets the outcome of the recycle that follows it
-	adopt                // take the settings over
-	serve                // the new generation serves, the one before it drains
-	keep                 // the start is refused; the generation that serves goes on
-	delay                // the start is refused; the next one waits for the back-off
-	revive               // bury the generation; the next one waits for the back-off
-	bury                 // bury the generation; the one that starts is to serve
-	halt                 // cancel the start, drain the generation
-	fail                 // give the pool up
-	anew                 // forget the failures, and start a generation now
-	chance               // start a generation now; its failure is one too many
+	never   action = iota // cannot happen
+	answer                // nothing to do: it is done already
+	begin                 // start a generation now
+	replace               // drain the generation; start the next one when it is gone
+	join                  // the caller gets the outcome of the start in flight
+	pend                  // the caller gets the outcome of the recycle that follows it
+	adopt                 // take the settings over
+	serve                 // the new generation serves, the one before it drains
+	keep                  // the start is refused; the generation that serves goes on
+	delay                 // the start is refused; the next one waits for the back-off
+	revive                // bury the generation; the next one waits for the back-off
+	bury                  // bury the generation; the one that starts is to serve
+	halt                  // cancel the start, drain the generation
+	fail                  // give the pool up
+	anew                  // forget the failures, and start a generation now
+	chance                // start a generation now; its failure is one too many
 )
 
 // step is one cell of the table.
@@ -95,6 +100,7 @@ func (s state) on(e event) step {
 			evStop:        {stopped, halt}, // the caller waits for what still drains
 			evRecycle:     {starting, begin},
 			evReconfigure: {stopped, adopt},
+			evReplace:     impossible, // only a generation that serves is replaced
 			evReady:       impossible, // a cancelled start has no say
 			evUnready:     impossible,
 			evCrashed:     impossible, // nothing serves
@@ -106,6 +112,7 @@ func (s state) on(e event) step {
 			evStop:        {stopped, halt},
 			evRecycle:     {starting, pend},
 			evReconfigure: {starting, pend},
+			evReplace:     impossible,
 			evReady:       {running, serve},
 			evUnready:     {backoff, delay},
 			evCrashed:     impossible, // nothing serves
@@ -117,6 +124,7 @@ func (s state) on(e event) step {
 			evStop:        {stopped, halt},
 			evRecycle:     {starting, begin},
 			evReconfigure: {starting, begin},
+			evReplace:     impossible,
 			evReady:       impossible, // nothing starts
 			evUnready:     impossible,
 			evCrashed:     impossible, // nothing serves
@@ -128,6 +136,7 @@ func (s state) on(e event) step {
 			evStop:        {stopped, halt},
 			evRecycle:     {overlapping, begin},
 			evReconfigure: {overlapping, begin},
+			evReplace:     {starting, replace},
 			evReady:       impossible, // nothing starts
 			evUnready:     impossible,
 			evCrashed:     {backoff, revive},
@@ -139,6 +148,7 @@ func (s state) on(e event) step {
 			evStop:        {stopped, halt},
 			evRecycle:     {overlapping, pend},
 			evReconfigure: {overlapping, pend},
+			evReplace:     impossible,
 			evReady:       {running, serve},
 			evUnready:     {running, keep},
 			evCrashed:     {starting, bury},
@@ -150,6 +160,7 @@ func (s state) on(e event) step {
 			evStop:        {stopped, halt},
 			evRecycle:     {starting, anew},
 			evReconfigure: {starting, anew},
+			evReplace:     impossible,
 			evReady:       impossible, // nothing starts
 			evUnready:     impossible,
 			evCrashed:     impossible, // nothing serves

@@ -14,18 +14,18 @@ import (
 // how the caller fares, "ok", "waits" or "error". It is written a second time on
 // purpose.
 const table = `
-            start                  stop            recycle                  reconfigure              ready              unready              crashed             retry            exhausted
-stopped     starting/begin/waits   stopped/halt/ok starting/begin/waits     stopped/adopt/ok         -                  -                    -                   -                -
-starting    starting/join/waits    stopped/halt/ok starting/pend/waits      starting/pend/waits      running/serve/ok   backoff/delay/error  -                   -                -
-backoff     starting/begin/waits   stopped/halt/ok starting/begin/waits     starting/begin/waits     -                  -                    -                   starting/begin/  failed/fail/
-running     running/answer/ok      stopped/halt/ok overlapping/begin/waits  overlapping/begin/waits  -                  -                    backoff/revive/     -                -
-overlapping overlapping/answer/ok  stopped/halt/ok overlapping/pend/waits   overlapping/pend/waits   running/serve/ok   running/keep/error   starting/bury/waits -                -
-failed      starting/anew/waits    stopped/halt/ok starting/anew/waits      starting/anew/waits      -                  -                    -                   starting/chance/ -
+            start                  stop            recycle                  reconfigure              replace                 ready              unready              crashed             retry            exhausted
+stopped     starting/begin/waits   stopped/halt/ok starting/begin/waits     stopped/adopt/ok         -                       -                  -                    -                   -                -
+starting    starting/join/waits    stopped/halt/ok starting/pend/waits      starting/pend/waits      -                       running/serve/ok   backoff/delay/error  -                   -                -
+backoff     starting/begin/waits   stopped/halt/ok starting/begin/waits     starting/begin/waits     -                       -                  -                    -                   starting/begin/  failed/fail/
+running     running/answer/ok      stopped/halt/ok overlapping/begin/waits  overlapping/begin/waits  starting/replace/waits  -                  -                    backoff/revive/     -                -
+overlapping overlapping/answer/ok  stopped/halt/ok overlapping/pend/waits   overlapping/pend/waits   -                       running/serve/ok   running/keep/error   starting/bury/waits -                -
+failed      starting/anew/waits    stopped/halt/ok starting/anew/waits      starting/anew/waits      -                       -                  -                    -                   starting/chance/ -
 `
 
 var (
 	stateNames  = []string{"stopped", "starting", "backoff", "running", "overlapping", "failed"}
-	actionNames = []string{"-", "answer", "begin", "join", "pend", "adopt", "serve", "keep", "delay", "revive", "bury", "halt", "fail", "anew", "chance"}
+	actionNames = []string{"-", "answer", "begin", "replace", "join", "pend", "adopt", "serve", "keep", "delay", "revive", "bury", "halt", "fail", "anew", "chance"}
 )
 
 // TestTable walks every cell with a real pool.
@@ -66,6 +66,7 @@ func walk(t *testing.T, s state, e event, next, fate string) {
 		if s == failed || e == evExhausted {
 			c.Failure = config.Failure{MaxCrashes: 1, Window: time.Hour, SecondChance: restartDelay}
 		}
+		c.Recycle.Overlap = e != evReplace
 	}))
 	var w *fakeWorker
 	var c *call    // who waits for the start in flight
@@ -95,7 +96,7 @@ func walk(t *testing.T, s state, e event, next, fate string) {
 			close(w.finish)
 		}
 		c = r.stop()
-	case evRecycle:
+	case evRecycle, evReplace: // as the settings are
 		c = r.recycle("test")
 	case evReconfigure:
 		c = r.reconfigure(with(func(p *config.Pool) { p.Program.Args = []string{"-v"} }))

@@ -47,7 +47,13 @@ type Worker interface {
 	// by kill. It returns when the process is gone. Repeatable.
 	Stop(ctx context.Context) error
 
-	// Stats is a snapshot of the worker's own figures. It does not block.
+	// Sample asks the process and the system for its figures, for Stats to
+	// return. It blocks until they are there, or until ctx ends. Some may have
+	// been got in spite of an error.
+	Sample(ctx context.Context) error
+
+	// Stats is a snapshot of the worker's own figures as they are known here;
+	// some only Sample brings up to date. It does not block.
 	Stats() Stats
 }
 
@@ -66,6 +72,10 @@ type Stats struct {
 	Queued      int    // requests waiting for a slot in it
 	Streams     int    // upgraded and long-streaming requests
 	Connections int    // client connections that it owns
+
+	RSS     int64         // bytes of its memory in RAM; 0 where the system does not tell
+	Private int64         // bytes of its memory that are its own, in RAM or swapped out; 0 likewise
+	CPU     time.Duration // that it has used; 0 likewise
 }
 
 // StartError is a start that did not succeed.

@@ -65,6 +65,7 @@ type Pool struct {
 	MaxStreams      int           // upgraded and long-streaming requests beside those, in each worker process
 	StreamAfter     time.Duration // a request that runs for longer counts as a stream
 	Failure         Failure       // [pools.NAME.failure]
+	Recycle         Recycle       // [pools.NAME.recycle]
 
 	Program *Program // what the pool runs, from the apps that name it; nil when none does
 }
@@ -77,6 +78,28 @@ type Failure struct {
 	Window       time.Duration // slides (IIS rapidFailProtectionInterval)
 	SecondChance time.Duration // after which a failed pool is started once more by itself; 0 never
 	OnFailed     []string      // command that is run when the pool fails, the program absolute; empty runs none (IIS autoShutdownExe)
+}
+
+// Recycle is the [pools.NAME.recycle] table: when a pool's worker process is
+// replaced without having been asked for (IIS recycling). A trigger that is zero
+// or empty is off.
+type Recycle struct {
+	Overlap       bool          // the new process starts beside the old one; otherwise when that is gone (IIS disallowOverlappingRotation)
+	Interval      time.Duration // age of the process (IIS periodicRestart time)
+	Schedule      []TimeOfDay   // every day at these times (IIS periodicRestart schedule)
+	Requests      int           // answered by the process (IIS periodicRestart requests)
+	Memory        int64         // bytes of its memory that lie in RAM
+	PrivateMemory int64         // bytes that are its own, swapped ones included (IIS periodicRestart privateMemory)
+	CPU           int           // percent of one CPU that it uses on average over CPUWindow (IIS cpu limit)
+	CPUWindow     time.Duration // (IIS cpu resetInterval)
+	Jitter        time.Duration // up to which Interval and Schedule are put off at random, so that pools do not recycle at once
+	Spacing       time.Duration // least time between two automatic recycles, whatever their reason
+}
+
+// TimeOfDay is a time of day in a time zone.
+type TimeOfDay struct {
+	Hour, Minute int
+	Zone         *time.Location // never nil; time.Local if the file names none
 }
 
 // Program is what a pool runs: the keys on which all apps of a pool agree.

@@ -47,6 +47,7 @@ func DefaultPool(name string) *Pool {
 		MaxStreams:      10000,
 		StreamAfter:     30 * time.Second,
 		Failure:         Failure{MaxCrashes: 10, Window: 5 * time.Minute, SecondChance: 5 * time.Minute},
+		Recycle:         Recycle{Overlap: true, CPUWindow: 5 * time.Minute, Jitter: time.Minute, Spacing: time.Minute},
 	}
 }
 

@@ -135,6 +135,7 @@ func poolChanges(a, b *Pool) []Change {
 	return slices.Concat(
 		settingChanges("", a.settings(), b.settings()),
 		settingChanges("failure.", a.Failure.settings(), b.Failure.settings()),
+		settingChanges("recycle.", a.Recycle.settings(), b.Recycle.settings()),
 	)
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -27,7 +28,7 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	d := &decoder{file: path}
+	d := &decoder{file: path, system: runtime.GOOS}
 	cfg := d.decode(abs, string(data))
 	if len(d.problems) > 0 {
 		sortProblems(d.problems)
@@ -125,9 +126,13 @@ func (d *decoder) pools(t *table, cfg *Config) {
 		failure := pt.sub("failure")
 		failure.read(pool.Failure.settings())
 		failure.close()
+		recycle := pt.sub("recycle")
+		recycle.read(pool.Recycle.settings())
+		recycle.close()
 		pt.close()
 		pool.Failure.OnFailed = cfg.command(pool.Failure.OnFailed)
 		d.checkDelays(pt, pool)
+		d.checkRecycle(recycle, &pool.Recycle)
 	}
 }
 

@@ -26,6 +26,7 @@ func schema() map[string][]setting {
 		"host.log":            host.Log.settings(),
 		"pools.hello":         hello.settings(),
 		"pools.hello.failure": hello.Failure.settings(),
+		"pools.hello.recycle": hello.Recycle.settings(),
 		"sites":               site.settings(),
 		"sites.limits":        site.Limits.settings(),
 		"sites.apps":          slices.Concat(app.settings(&pool), prog.settings()),

@@ -80,6 +80,22 @@ func (f *Failure) settings() []setting {
 	}
 }
 
+// settings are the keys of [pools.NAME.recycle].
+func (r *Recycle) settings() []setting {
+	return []setting{
+		{"overlap", boolean{&r.Overlap}},
+		{"interval", duration{&r.Interval, zero}},
+		{"schedule", schedule{&r.Schedule}},
+		{"requests", count{&r.Requests, zero}},
+		{"memory", size[int64]{&r.Memory, zero}},
+		{"private_memory", size[int64]{&r.PrivateMemory, zero}},
+		{"cpu", count{&r.CPU, zero}},
+		{"cpu_window", duration{&r.CPUWindow, positive}},
+		{"jitter", duration{&r.Jitter, zero}},
+		{"spacing", duration{&r.Spacing, positive}},
+	}
+}
+
 // settings are the keys of [[sites]].
 func (s *Site) settings() []setting {
 	return []setting{

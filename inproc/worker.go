@@ -17,6 +17,7 @@ import (
 	"aerie/apppool"
 	"aerie/internal/h1"
 	"aerie/internal/logfile"
+	"aerie/internal/usage"
 	"aerie/proto"
 	"aerie/worker"
 )
@@ -46,6 +47,7 @@ type Worker struct {
 	cleaned  chan struct{} // closed when the process has ended and nothing of it is left
 	stopping atomic.Bool
 	stats    atomic.Pointer[apppool.Stats]
+	usage    atomic.Pointer[usage.Usage]
 	settings atomic.Pointer[worker.Settings] // that were sent last
 }
 
@@ -245,7 +247,19 @@ func (w *Worker) Stats() apppool.Stats {
 	if w.link != nil {
 		st.Connections = w.link.connections()
 	}
+	if u := w.usage.Load(); u != nil {
+		st.RSS, st.Private, st.CPU = u.RSS, u.Private, u.CPU
+	}
 	return st
+}
+
+// Sample asks the system and the process for its figures.
+func (w *Worker) Sample(ctx context.Context) error {
+	u, err := usage.Of(w.Pid())
+	if err == nil {
+		w.usage.Store(&u)
+	}
+	return errors.Join(err, w.Refresh(ctx))
 }
 
 // Refresh asks the process for its figures, for Stats to return.

@@ -14,6 +14,7 @@ import (
 	"aerie/internal/h1"
 	"aerie/internal/logfile"
 	"aerie/internal/process"
+	"aerie/internal/usage"
 )
 
 // Worker is one worker process: the application's own server. Its methods are
@@ -32,6 +33,7 @@ type Worker struct {
 	forwarder *Forwarder
 	load      *load
 	startedAt time.Time
+	usage     atomic.Pointer[usage.Usage]
 	stopped   atomic.Bool   // Stop was called
 	done      chan struct{} // closed when the process has ended and its output was read
 }
@@ -91,7 +93,21 @@ func (w *Worker) Stop(ctx context.Context) error {
 // the worker owns none.
 func (w *Worker) Stats() apppool.Stats {
 	total, active, streams := w.load.snapshot(time.Now())
-	return apppool.Stats{StartedAt: w.startedAt, Requests: total, Active: active, Streams: streams}
+	st := apppool.Stats{StartedAt: w.startedAt, Requests: total, Active: active, Streams: streams}
+	if u := w.usage.Load(); u != nil {
+		st.RSS, st.Private, st.CPU = u.RSS, u.Private, u.CPU
+	}
+	return st
+}
+
+// Sample asks the system for the process's figures. It does not block: the rest
+// of them is known here.
+func (w *Worker) Sample(context.Context) error {
+	u, err := usage.Of(w.Pid())
+	if err == nil {
+		w.usage.Store(&u)
+	}
+	return err
 }
 
 // watch waits for the end of the process and clears up after it.

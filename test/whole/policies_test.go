@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"aerie/admin"
+	"aerie/internal/rawhttp"
 	"aerie/test/hosttest"
 )
 
@@ -76,6 +77,67 @@ on_failed = ["/bin/sh", "-c", "echo told of $AERIE_POOL: $AERIE_REASON"]
 			for _, stop := range stops {
 				stop()
 			}
+		})
+	}
+}
+
+// TestRecycleByRequests recycles every few hundred requests under load: no
+// request fails and no connection is closed.
+func TestRecycleByRequests(t *testing.T) {
+	bin := hosttest.Bin(t, "aerie/test/apps/behave")
+	modes := []string{"handover", "relay", "forward"}
+	sites := behaving
+	for _, name := range modes {
+		sites += fmt.Sprintf("\n[pools.%s.recycle]\nrequests = 200\nspacing = \"100ms\"\n", name)
+	}
+	h := hosttest.New(t, sites, map[string]string{"handover": bin, "relay": bin, "forward": bin}).Start()
+	var stops []func() *rawhttp.Report
+	for _, name := range modes {
+		stops = append(stops, load(t, h, name+".test", 8))
+	}
+	h.Wait("every pool to be recycled twice", func(s admin.Status) bool {
+		for _, name := range modes {
+			if hosttest.PoolOf(t, s, name).Recycles < 2 {
+				return false
+			}
+		}
+		return true
+	})
+	for _, stop := range stops {
+		if r := stop(); len(r.Pids) < 2 {
+			t.Errorf("%d processes answered", len(r.Pids))
+		}
+	}
+	for _, name := range modes {
+		if p := h.Pool(name); !strings.HasPrefix(p.LastReason, "recycle.requests: ") || p.Crashes > 0 {
+			t.Errorf("%s: %q, %d crashes", name, p.LastReason, p.Crashes)
+		}
+	}
+}
+
+// TestRecycleWithoutOverlap recycles programs that may not run twice, under
+// load: the new process starts when the old one is gone, and no request fails.
+func TestRecycleWithoutOverlap(t *testing.T) {
+	bin := hosttest.Bin(t, "aerie/test/apps/behave")
+	modes := []string{"handover", "relay", "forward"}
+	sites := behaving
+	for _, name := range modes {
+		sites += fmt.Sprintf("\n[pools.%s.recycle]\noverlap = false\n", name)
+	}
+	h := hosttest.New(t, sites, map[string]string{"handover": bin, "relay": bin, "forward": bin}).Start()
+	for _, name := range modes {
+		t.Run(name, func(t *testing.T) {
+			stop := load(t, h, name+".test", 16)
+			for range 4 {
+				before := h.Pool(name).Workers[0].Pid
+				if _, err := h.Client.Pool(t.Context(), name, admin.Recycle); err != nil {
+					t.Fatal(err)
+				}
+				if hosttest.Alive(before) {
+					t.Errorf("process %d is alive beside its successor", before)
+				}
+			}
+			stop()
 		})
 	}
 }
