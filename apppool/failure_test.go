@@ -72,8 +72,9 @@ func TestFailed(t *testing.T) {
 		waiting := r.acquire()
 		waiting.want(errNoWay)
 		time.Sleep(2 * restartDelay)
+		a := r.next()
 		waiting = r.acquire() // in the queue of a start
-		r.next().fail()
+		a.fail()
 		waiting.want(ErrFailed)
 		r.is("failed", 3, "")
 		r.acquire().want(ErrFailed)
@@ -166,8 +167,9 @@ func TestFailed_SecondChance(t *testing.T) {
 		time.Sleep(10*time.Minute - 1)
 		r.none()
 		time.Sleep(time.Nanosecond)
+		a := r.next()
 		waiting := r.acquire()
-		r.next().fail() // one start, not two
+		a.fail() // one start, not two
 		waiting.want(ErrFailed)
 		r.is("failed", 3, "")
 		time.Sleep(10 * time.Minute)
