@@ -53,7 +53,8 @@ func (l Lease) Release() { l.gen.leases.drop() }
 type gate struct {
 	gen     *generation   // serves; nil if none does
 	err     error         // with gen == nil: the answer, at once; nil if requests wait
-	quiet   bool          // with neither: only those wait that something was asked of
+	quiet   bool          // with neither: only requests wait, see Demand
+	asleep  bool          // with neither: nothing starts before somebody asks for it
 	length  int           // queue_length
 	timeout time.Duration // queue_timeout
 	next    chan struct{} // closed when another gate has taken this one's place
@@ -62,7 +63,7 @@ type gate struct {
 // Acquire claims the generation that serves. While none does because one starts,
 // it waits in the pool's bounded queue: until a generation is ready, for
 // queue_timeout (ErrQueueTimeout), or until ctx ends (its cause); if the queue is
-// full it returns ErrQueueFull. It returns at once with ErrStopped, ErrFailed,
+// full it returns ErrQueueFull. A pool that is idle is started. It returns at once with ErrStopped, ErrFailed,
 // ErrClosed, or an error that wraps a *StartError when there is nothing to wait
 // for; and with ErrAway while a generation without a successor drains, because
 // what comes then is most often one of the connections that it hands back, on
@@ -105,6 +106,12 @@ func (p *Pool) wait(ctx context.Context, demand bool) (Lease, error) {
 		}
 		if t.quiet && !demand {
 			return Lease{}, ErrAway
+		}
+		if t.asleep {
+			select {
+			case p.demands <- struct{}{}:
+			default: // somebody else has said so
+			}
 		}
 		if p.gate.Load() != t {
 			continue // t's generation was replaced meanwhile

@@ -54,6 +54,17 @@ func (m *machine) replace(o order) note {
 	return n
 }
 
+// rest drains the current generation, which nobody asks for anything.
+func (m *machine) rest(o order) note {
+	g := m.current
+	m.current = nil
+	m.status.LastReason, m.status.LastOutput = o.reason, nil
+	m.open(&gate{asleep: true, quiet: true})
+	n := note{reason: o.reason, attrs: []any{"generation", g.number, "served", time.Since(g.readyAt)}}
+	m.retire(g)
+	return n
+}
+
 // pend makes o part of the recycle that follows the start in flight.
 func (m *machine) pend(o order) {
 	m.pending.reason = joinReasons(m.pending.reason, o.reason)

@@ -49,9 +49,18 @@
 // that wraps the *StartError: nobody should wait half a minute to learn that an
 // application is broken.
 //
-// While a generation drains that has no successor, because there is no overlap,
+// While a generation drains that has no successor, because there is no overlap
+// or nobody asks for one,
 // Acquire returns ErrAway: connections that come back from it can wait elsewhere
 // and need not fill the queue. Demand, which is for requests, waits.
+//
+// # Idle pools
+//
+// A pool that starts on demand is idle from the beginning, and any pool becomes
+// so when its worker has had no request for idle_timeout. The first Demand or
+// Acquire starts it, and waits in the queue as while any start. What does not
+// count is a connection without a request: while the worker that was put to rest
+// gives those back, Acquire returns ErrAway and starts nothing.
 //
 // # Automatic recycles
 //

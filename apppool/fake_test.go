@@ -17,6 +17,8 @@ import (
 const (
 	restartDelay    = time.Second
 	restartDelayMax = 8 * time.Second
+	idleTimeout     = 10 * time.Minute
+	idleFound       = idleTimeout + 11*time.Second // when it has been seen for sure, and no drain is cut yet
 )
 
 func testConfig() *config.Pool {
@@ -184,7 +186,9 @@ type rig struct {
 	log     *eventLog
 }
 
-func newRig(t *testing.T, cfg *config.Pool) *rig {
+func newRig(t *testing.T, cfg *config.Pool) *rig { return newRigOf(t, cfg, false) }
+
+func newRigOf(t *testing.T, cfg *config.Pool, expected bool) *rig {
 	r := &rig{t: t, attempt: make(chan *attempt, 100), log: &eventLog{}}
 	r.Pool = New(Options{
 		Config: cfg,
@@ -192,7 +196,8 @@ func newRig(t *testing.T, cfg *config.Pool) *rig {
 			r.kinds = append(r.kinds, h)
 			return r
 		},
-		Logger: slog.New(r.log),
+		Logger:   slog.New(r.log),
+		Expected: expected,
 	})
 	r.impossible = func(s state, e event) { t.Errorf("%v cannot happen in state %v", e, s) }
 	r.Open()

@@ -66,10 +66,14 @@ type note struct {
 
 func newMachine(p *Pool, settings *config.Pool, expected bool) *machine {
 	m := &machine{p: p, settings: settings}
-	if expected {
-		m.open(&gate{})
-	} else {
+	switch {
+	case !expected:
 		m.open(&gate{err: ErrStopped})
+	case settings.Start == config.StartOnDemand:
+		m.state = idle
+		m.open(&gate{asleep: true})
+	default:
+		m.open(&gate{})
 	}
 	m.publish()
 	return m
@@ -93,6 +97,8 @@ func (m *machine) run() {
 			m.onStarted(s)
 		case d := <-p.departed:
 			m.onDeparted(d)
+		case <-p.demands:
+			m.apply(evDemand, order{reason: "a request came"}, nil)
 		case f := <-p.findings:
 			m.onFinding(f)
 		case <-crashed:
@@ -279,6 +285,8 @@ func (m *machine) act(do action, o order, err error) note {
 		m.failed()
 		m.failures, _ = nextRestart(m.failures, served, m.settings.RestartDelay, m.settings.RestartDelayMax)
 		return n
+	case rest:
+		return m.rest(o)
 	case halt:
 		return m.halt(o)
 	case fail:

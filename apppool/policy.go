@@ -38,7 +38,7 @@ func overlaps(was, is *config.Pool) bool {
 // clearing what the pool applies itself. A setting that is not named here is a
 // worker's, so that a new one can at worst recycle a pool without need.
 func workerSettings(c config.Pool) config.Pool {
-	c.AutoStart = false
+	c.AutoStart, c.Start, c.IdleTimeout = false, "", 0
 	c.StartupTimeout, c.ShutdownTimeout, c.DrainTimeout = 0, 0, 0
 	c.MaxDraining = 0
 	c.RestartDelay, c.RestartDelayMax = 0, 0

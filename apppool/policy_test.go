@@ -41,6 +41,8 @@ func TestNeedsGeneration(t *testing.T) {
 	}{
 		"nothing":          {func(*config.Pool) {}, false},
 		"auto_start":       {func(c *config.Pool) { c.AutoStart = true }, false},
+		"start":            {func(c *config.Pool) { c.Start = config.StartOnDemand }, false},
+		"idle_timeout":     {func(c *config.Pool) { c.IdleTimeout++ }, false},
 		"startup_timeout":  {func(c *config.Pool) { c.StartupTimeout++ }, false},
 		"shutdown_timeout": {func(c *config.Pool) { c.ShutdownTimeout++ }, false},
 		"drain_timeout":    {func(c *config.Pool) { c.DrainTimeout++ }, false},

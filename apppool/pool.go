@@ -19,8 +19,9 @@ type Options struct {
 	Logger  *slog.Logger                 // nil discards
 	Failed  Failed                       // runs on_failed; nil does nothing
 
-	// Expected says that Start will follow: requests that come before it wait,
-	// as they do while the pool starts, instead of finding it stopped.
+	// Expected says that the pool is to run. If it starts on demand it is idle
+	// from the beginning. Otherwise Start will follow: requests that come before
+	// it wait, as they do while the pool starts, instead of finding it stopped.
 	Expected bool
 }
 
@@ -41,6 +42,7 @@ type Pool struct {
 	started  chan started
 	departed chan departed
 	findings chan finding
+	demands  chan struct{} // holds one: that a request found the pool idle
 
 	life    context.Context // ended when what is left is to be killed
 	end     context.CancelCauseFunc
@@ -57,7 +59,7 @@ type Pool struct {
 	spread     func() float64     // in [0, 1), at random
 }
 
-// New returns a pool that is stopped. It must be opened before its other methods
+// New returns a pool that is stopped, or idle. It must be opened before its other methods
 // are used.
 func New(o Options) *Pool {
 	p := &Pool{
@@ -69,6 +71,7 @@ func New(o Options) *Pool {
 		started:  make(chan started),
 		departed: make(chan departed),
 		findings: make(chan finding),
+		demands:  make(chan struct{}, 1),
 		spread:   rand.Float64,
 		closing:  make(chan struct{}),
 		done:     make(chan struct{}),

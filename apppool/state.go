@@ -17,6 +17,9 @@ package apppool
 //	          recycle, reconfigure without overlap
 //	running -------------------------------------> starting: when n is gone
 //
+//	          no request for idle_timeout       request, start, recycle
+//	running -------------------------> idle ------------------------> starting
+//
 //	          too many failures                 start, recycle, reconfigure, second chance
 //	backoff -------------------------> failed ----------------------------------------> starting
 //
@@ -31,12 +34,13 @@ const (
 	running                  // a generation serves
 	overlapping              // a generation serves and the next one starts
 	failed                   // nothing serves, nothing starts: it has failed too often
+	idle                     // nothing serves, nothing starts: until somebody asks for something
 	states                   // how many there are
 )
 
 // String is the state's name in status and logs.
 func (s state) String() string {
-	return [states]string{"stopped", "starting", "starting", "running", "overlapping", "failed"}[s]
+	return [states]string{"stopped", "starting", "starting", "running", "overlapping", "failed", "idle"}[s]
 }
 
 // event is what can happen to a pool.
@@ -54,12 +58,14 @@ const (
 	evCrashed                  // the process of the generation that serves has ended
 	evRetry                    // the back-off is over, or what a failed pool waits before its second chance
 	evExhausted                // that was one failure too many
+	evDemand                   // a request has come that found the pool idle
+	evIdle                     // the generation that serves has had no request for idle_timeout
 	events                     // how many there are
 )
 
 // String is the event's name in logs.
 func (e event) String() string {
-	return [events]string{"start", "stop", "recycle", "reconfigure", "replace", "ready", "unready", "crashed", "retry", "exhausted"}[e]
+	return [events]string{"start", "stop", "recycle", "reconfigure", "replace", "ready", "unready", "crashed", "retry", "exhausted", "demand", "idle"}[e]
 }
 
 // action is what the pool does about an event.
@@ -83,6 +89,7 @@ const (
 	fail                  // give the pool up
 	anew                  // forget the failures, and start a generation now
 	chance                // start a generation now; its failure is one too many
+	rest                  // drain the generation; the next request starts another
 )
 
 // step is one cell of the table.
@@ -106,6 +113,8 @@ func (s state) on(e event) step {
 			evCrashed:     impossible, // nothing serves
 			evRetry:       impossible,
 			evExhausted:   impossible,
+			evDemand:      {stopped, answer}, // it came too late
+			evIdle:        impossible,
 		},
 		starting: {
 			evStart:       {starting, join},
@@ -115,9 +124,11 @@ func (s state) on(e event) step {
 			evReplace:     impossible,
 			evReady:       {running, serve},
 			evUnready:     {backoff, delay},
-			evCrashed:     impossible, // nothing serves
-			evRetry:       impossible, // the timer is off
-			evExhausted:   impossible, // it is looked at when that start has failed
+			evCrashed:     impossible,         // nothing serves
+			evRetry:       impossible,         // the timer is off
+			evExhausted:   impossible,         // it is looked at when that start has failed
+			evDemand:      {starting, answer}, // somebody else was first
+			evIdle:        impossible,
 		},
 		backoff: {
 			evStart:       {starting, begin},
@@ -130,6 +141,8 @@ func (s state) on(e event) step {
 			evCrashed:     impossible, // nothing serves
 			evRetry:       {starting, begin},
 			evExhausted:   {failed, fail},
+			evDemand:      {backoff, answer},
+			evIdle:        impossible,
 		},
 		running: {
 			evStart:       {running, answer},
@@ -142,6 +155,8 @@ func (s state) on(e event) step {
 			evCrashed:     {backoff, revive},
 			evRetry:       impossible, // the timer is off
 			evExhausted:   impossible,
+			evDemand:      {running, answer},
+			evIdle:        {idle, rest},
 		},
 		overlapping: {
 			evStart:       {overlapping, answer},
@@ -154,6 +169,8 @@ func (s state) on(e event) step {
 			evCrashed:     {starting, bury},
 			evRetry:       impossible, // the timer is off
 			evExhausted:   impossible,
+			evDemand:      {overlapping, answer},
+			evIdle:        impossible, // it is looked at in state running only
 		},
 		failed: {
 			evStart:       {starting, anew},
@@ -166,6 +183,22 @@ func (s state) on(e event) step {
 			evCrashed:     impossible, // nothing serves
 			evRetry:       {starting, chance},
 			evExhausted:   impossible, // it is known
+			evDemand:      {failed, answer},
+			evIdle:        impossible,
+		},
+		idle: {
+			evStart:       {starting, begin},
+			evStop:        {stopped, halt},
+			evRecycle:     {starting, begin},
+			evReconfigure: {idle, adopt},
+			evReplace:     impossible,
+			evReady:       impossible, // nothing starts
+			evUnready:     impossible,
+			evCrashed:     impossible, // nothing serves
+			evRetry:       impossible, // the timer is off
+			evExhausted:   impossible,
+			evDemand:      {starting, begin},
+			evIdle:        impossible, // it is
 		},
 	}[s][e]
 }

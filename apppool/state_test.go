@@ -14,18 +14,19 @@ import (
 // how the caller fares, "ok", "waits" or "error". It is written a second time on
 // purpose.
 const table = `
-            start                  stop            recycle                  reconfigure              replace                 ready              unready              crashed             retry            exhausted
-stopped     starting/begin/waits   stopped/halt/ok starting/begin/waits     stopped/adopt/ok         -                       -                  -                    -                   -                -
-starting    starting/join/waits    stopped/halt/ok starting/pend/waits      starting/pend/waits      -                       running/serve/ok   backoff/delay/error  -                   -                -
-backoff     starting/begin/waits   stopped/halt/ok starting/begin/waits     starting/begin/waits     -                       -                  -                    -                   starting/begin/  failed/fail/
-running     running/answer/ok      stopped/halt/ok overlapping/begin/waits  overlapping/begin/waits  starting/replace/waits  -                  -                    backoff/revive/     -                -
-overlapping overlapping/answer/ok  stopped/halt/ok overlapping/pend/waits   overlapping/pend/waits   -                       running/serve/ok   running/keep/error   starting/bury/waits -                -
-failed      starting/anew/waits    stopped/halt/ok starting/anew/waits      starting/anew/waits      -                       -                  -                    -                   starting/chance/ -
+            start                  stop            recycle                  reconfigure              replace                 ready              unready              crashed             retry            exhausted    demand                  idle
+stopped     starting/begin/waits   stopped/halt/ok starting/begin/waits     stopped/adopt/ok         -                       -                  -                    -                   -                -            stopped/answer/         -
+starting    starting/join/waits    stopped/halt/ok starting/pend/waits      starting/pend/waits      -                       running/serve/ok   backoff/delay/error  -                   -                -            starting/answer/        -
+backoff     starting/begin/waits   stopped/halt/ok starting/begin/waits     starting/begin/waits     -                       -                  -                    -                   starting/begin/  failed/fail/ backoff/answer/         -
+running     running/answer/ok      stopped/halt/ok overlapping/begin/waits  overlapping/begin/waits  starting/replace/waits  -                  -                    backoff/revive/     -                -            running/answer/         idle/rest/
+overlapping overlapping/answer/ok  stopped/halt/ok overlapping/pend/waits   overlapping/pend/waits   -                       running/serve/ok   running/keep/error   starting/bury/waits -                -            overlapping/answer/     -
+failed      starting/anew/waits    stopped/halt/ok starting/anew/waits      starting/anew/waits      -                       -                  -                    -                   starting/chance/ -            failed/answer/          -
+idle        starting/begin/waits   stopped/halt/ok starting/begin/waits     idle/adopt/ok            -                       -                  -                    -                   -                -            starting/begin/         -
 `
 
 var (
-	stateNames  = []string{"stopped", "starting", "backoff", "running", "overlapping", "failed"}
-	actionNames = []string{"-", "answer", "begin", "replace", "join", "pend", "adopt", "serve", "keep", "delay", "revive", "bury", "halt", "fail", "anew", "chance"}
+	stateNames  = []string{"stopped", "starting", "backoff", "running", "overlapping", "failed", "idle"}
+	actionNames = []string{"-", "answer", "begin", "replace", "join", "pend", "adopt", "serve", "keep", "delay", "revive", "bury", "halt", "fail", "anew", "chance", "rest"}
 )
 
 // TestTable walks every cell with a real pool.
@@ -67,6 +68,9 @@ func walk(t *testing.T, s state, e event, next, fate string) {
 			c.Failure = config.Failure{MaxCrashes: 1, Window: time.Hour, SecondChance: restartDelay}
 		}
 		c.Recycle.Overlap = e != evReplace
+		if s == idle || e == evIdle {
+			c.IdleTimeout = idleTimeout
+		}
 	}))
 	var w *fakeWorker
 	var c *call    // who waits for the start in flight
@@ -80,6 +84,9 @@ func walk(t *testing.T, s state, e event, next, fate string) {
 		r.next().fail()
 	case running:
 		w = r.up()
+	case idle:
+		close(r.up().finish)
+		time.Sleep(2 * idleTimeout)
 	case overlapping:
 		w = r.up()
 		c = r.recycle("test")
@@ -100,6 +107,12 @@ func walk(t *testing.T, s state, e event, next, fate string) {
 		c = r.recycle("test")
 	case evReconfigure:
 		c = r.reconfigure(with(func(p *config.Pool) { p.Program.Args = []string{"-v"} }))
+	case evDemand:
+		r.demands <- struct{}{} // as a request says that has looked before
+		synctest.Wait()
+	case evIdle:
+		time.Sleep(2 * idleTimeout)
+		synctest.Wait()
 	case evExhausted: // the failure was the last one that may be
 	case evReady:
 		a.ready()

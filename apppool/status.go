@@ -10,7 +10,7 @@ import (
 type Status struct {
 	Name       string
 	Hosting    config.Hosting // of the generation that serves; of the settings if none does; "" without a program
-	State      string         // "stopped", "starting", "running", "overlapping", "failed"
+	State      string         // "stopped", "starting", "running", "overlapping", "failed", "idle"
 	Generation int            // that serves; the last one that was started if none does
 	Queued     int            // requests that wait for a generation
 	Crashes    int            // generations whose process ended by itself while they served

@@ -53,6 +53,8 @@ type Pool struct {
 	Name            string
 	Dir             string        // PoolsDir/Name: where the app's binaries lie
 	AutoStart       bool          // start with the host; otherwise by `aerie pool start`
+	Start           Start         // when its process starts, if it starts by itself (IIS startMode)
+	IdleTimeout     time.Duration // without a request, after which the process is stopped until the next one; 0 is never (IIS idleTimeout)
 	StartupTimeout  time.Duration // from process start to ready (ANCM startupTimeLimit)
 	ShutdownTimeout time.Duration // from the polite stop to the kill (ANCM shutdownTimeLimit)
 	DrainTimeout    time.Duration // for requests and connections of a replaced generation
@@ -69,6 +71,15 @@ type Pool struct {
 
 	Program *Program // what the pool runs, from the apps that name it; nil when none does
 }
+
+// Start says when the process of a pool starts.
+type Start string
+
+// The values of Start.
+const (
+	StartAlways   Start = "always"    // with the host
+	StartOnDemand Start = "on_demand" // with the first request
+)
 
 // Failure is the [pools.NAME.failure] table: when the host gives a pool up (IIS
 // rapid-fail protection). A failure is a worker process that ends by itself, or

@@ -35,6 +35,7 @@ func DefaultPool(name string) *Pool {
 	return &Pool{
 		Name:            name,
 		AutoStart:       true,
+		Start:           StartAlways,
 		StartupTimeout:  2 * time.Minute,
 		ShutdownTimeout: 10 * time.Second,
 		DrainTimeout:    30 * time.Second,

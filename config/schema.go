@@ -56,6 +56,8 @@ func (l *HostLog) settings() []setting {
 func (p *Pool) settings() []setting {
 	return []setting{
 		{"auto_start", boolean{&p.AutoStart}},
+		{"start", word[Start]{&p.Start, []Start{StartAlways, StartOnDemand}}},
+		{"idle_timeout", duration{&p.IdleTimeout, zero}},
 		{"startup_timeout", duration{&p.StartupTimeout, positive}},
 		{"shutdown_timeout", duration{&p.ShutdownTimeout, zero}},
 		{"drain_timeout", duration{&p.DrainTimeout, zero}},

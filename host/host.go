@@ -132,7 +132,7 @@ func (h *Host) open(ctx context.Context) error {
 	})
 	h.tasks.Go(h.rotateLogs)
 	for _, p := range h.pools.all() {
-		if starts(cfg.Pools[p.name]) {
+		if startsNow(cfg.Pools[p.name]) {
 			h.tasks.Go(func() { h.startPool(p) })
 		}
 	}

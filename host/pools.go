@@ -107,8 +107,11 @@ func (h *Host) newPool(cfg *config.Pool) *pool {
 	return p
 }
 
-// starts reports whether the pool starts with the host.
+// starts reports whether the pool is to run with the host.
 func starts(p *config.Pool) bool { return p.AutoStart && p.Program != nil }
+
+// startsNow reports whether its process starts with the host, too.
+func startsNow(p *config.Pool) bool { return starts(p) && p.Start == config.StartAlways }
 
 func (h *Host) starter(hosting config.Hosting) apppool.Starter {
 	if hosting == config.InProcess {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"aerie/admin"
 	"aerie/internal/rawhttp"
@@ -139,5 +140,96 @@ func TestRecycleWithoutOverlap(t *testing.T) {
 			}
 			stop()
 		})
+	}
+}
+
+// TestOnDemand: no process before the first request, which waits for it, in
+// every mode.
+func TestOnDemand(t *testing.T) {
+	bin := hosttest.Bin(t, "aerie/test/apps/behave")
+	modes := []string{"handover", "relay", "forward"}
+	sites := behaving
+	for _, name := range modes {
+		sites += fmt.Sprintf("\n[pools.%s]\nstart = \"on_demand\"\n", name)
+	}
+	h := hosttest.New(t, sites, map[string]string{"handover": bin, "relay": bin, "forward": bin})
+	h.StartOnly()
+	for _, name := range modes {
+		if p := h.Pool(name); p.State != "idle" || len(p.Workers) > 0 {
+			t.Errorf("%s is %s with %d processes before the first request", name, p.State, len(p.Workers))
+		}
+		stop := load(t, h, name+".test", 8) // they all are the first one
+		h.Wait("the pool to run", func(s admin.Status) bool { return hosttest.PoolOf(t, s, name).State == "running" })
+		stop()
+		if p := h.Pool(name); p.Generation != 1 {
+			t.Errorf("%s: generation %d", name, p.Generation)
+		}
+	}
+}
+
+// TestIdleStop lets pools fall asleep between the requests of clients that keep
+// their connections and never retry, and wakes them again: no request fails and
+// no connection is closed.
+func TestIdleStop(t *testing.T) {
+	bin := hosttest.Bin(t, "aerie/test/apps/behave")
+	modes := []string{"handover", "relay", "forward"}
+	sites := behaving
+	for _, name := range modes {
+		sites += fmt.Sprintf("\n[pools.%s]\nidle_timeout = \"40ms\"\n", name)
+	}
+	h := hosttest.New(t, sites, map[string]string{"handover": bin, "relay": bin, "forward": bin}).Start()
+	var stops []func() *rawhttp.Report
+	for _, name := range modes {
+		stops = append(stops, run(t, h, rawhttp.Load{
+			Host: name + ".test", Conns: 3, Idle: 400 * time.Millisecond, Mix: rawhttp.Mix{Get: 1, Post: 1, Pipelined: 1, Idle: 3},
+		}))
+	}
+	h.Wait("every pool to have slept often", func(s admin.Status) bool {
+		for _, name := range modes {
+			if hosttest.PoolOf(t, s, name).Generation < 6 {
+				return false
+			}
+		}
+		return true
+	})
+	for _, stop := range stops {
+		stop()
+	}
+	h.Wait("every pool to sleep", func(s admin.Status) bool {
+		for _, name := range modes {
+			if p := hosttest.PoolOf(t, s, name); p.State != "idle" || len(p.Workers) > 0 {
+				return false
+			}
+		}
+		return true
+	})
+	for _, name := range modes {
+		if p := h.Pool(name); p.Crashes > 0 || !strings.HasPrefix(p.LastReason, "idle: ") {
+			t.Errorf("%s: %d crashes, %q", name, p.Crashes, p.LastReason)
+		}
+	}
+}
+
+// TestIdleConnectionWaits: a connection that its worker gives back when it is
+// stopped waits in the host, without waking the pool, until its client speaks.
+func TestIdleConnectionWaits(t *testing.T) {
+	bin := hosttest.Bin(t, "aerie/test/apps/behave")
+	h := hosttest.New(t, behaving+"\n[pools.handover]\nidle_timeout = \"500ms\"\n", map[string]string{"handover": bin, "relay": bin, "forward": bin}).Start()
+	get := keepAlive(t, h, "handover.test")
+	first := get("/pid")
+	asleep := func(s admin.Status) bool {
+		p := hosttest.PoolOf(t, s, "handover")
+		return p.State == "idle" && len(p.Workers) == 0
+	}
+	h.Wait("the pool to sleep", asleep)
+	if s := h.Status(); s.Connections != 1 {
+		t.Errorf("%d connections, want the one that waits", s.Connections)
+	}
+	if second := get("/pid"); second == first {
+		t.Errorf("process %s answers again", second)
+	}
+	h.Wait("the pool to sleep again", asleep)
+	if p := h.Pool("handover"); p.Generation != 2 {
+		t.Errorf("generation %d, want 2: somebody has woken the pool in between", p.Generation)
 	}
 }
