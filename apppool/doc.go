@@ -64,11 +64,15 @@
 //
 // # Automatic recycles
 //
-// A watch looks at the generation that serves, as [pools.NAME.recycle] asks: at
-// its age, the time of day, and its worker's figures. What it finds is an order
+// A watch looks at the generation that serves, as [pools.NAME.recycle] and
+// [pools.NAME.health] ask: at its age, the time of day, its worker's figures, and
+// what comes of asking the worker for its health. What it finds is an order
 // like one by hand that nobody waits for. Automatic recycles of a pool are at least
 // spacing apart, those that are refused included. A pool whose settings ask for
 // nothing has no watch.
+//
+// A generation whose health is asked for by a path is ready when the worker has
+// answered that it is healthy, within startup_timeout.
 //
 // # Restarts
 //

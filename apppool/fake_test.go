@@ -65,6 +65,9 @@ type fakeWorker struct {
 	mu     sync.Mutex // guards below
 	now    Stats      // that Sample brings
 	sample error
+	sick   error // what Check returns
+	asked  []string
+	hangs  bool // Check does not answer
 }
 
 var _ Worker = (*fakeWorker)(nil)
@@ -94,6 +97,18 @@ func (w *fakeWorker) Sample(context.Context) error {
 	defer w.mu.Unlock()
 	w.left = w.now
 	return w.sample
+}
+
+func (w *fakeWorker) Check(ctx context.Context, path string) error {
+	w.mu.Lock()
+	w.asked = append(w.asked, path)
+	sick, hangs := w.sick, w.hangs
+	w.mu.Unlock()
+	if hangs {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	return sick
 }
 
 // uses changes the figures that the next Sample brings.
@@ -155,6 +170,7 @@ type attempt struct {
 	spec   Spec
 	ctx    context.Context
 	result chan startResult
+	born   func(*fakeWorker)
 	late   bool // a cancelled start waits for the test all the same
 }
 
@@ -165,6 +181,9 @@ type startResult struct {
 
 func (a *attempt) ready() *fakeWorker {
 	w := newFakeWorker(1000 + a.spec.Generation)
+	if a.born != nil {
+		a.born(w)
+	}
 	a.result <- startResult{worker: w}
 	synctest.Wait()
 	return w
@@ -183,6 +202,7 @@ type rig struct {
 	t       *testing.T
 	attempt chan *attempt
 	kinds   []config.Hosting
+	born    func(*fakeWorker) // changes each worker before it is ready
 	log     *eventLog
 }
 
@@ -217,7 +237,7 @@ func bubble(t *testing.T, cfg *config.Pool, f func(t *testing.T, r *rig)) {
 
 // Start implements Starter beside Pool.Start, which the rig calls start.
 func (r *rig) Start(ctx context.Context, spec Spec) (Worker, error) {
-	a := &attempt{spec: spec, ctx: ctx, result: make(chan startResult)}
+	a := &attempt{spec: spec, ctx: ctx, result: make(chan startResult), born: r.born}
 	r.attempt <- a
 	select {
 	case s := <-a.result:

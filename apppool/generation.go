@@ -30,6 +30,9 @@ type generation struct {
 	replaces int    // the number of the one before, if it takes that one's place
 	watch    *watch // looks after it while it serves; nil if nothing is to be looked at
 
+	checking atomic.Bool  // a check of its health is under way
+	checks   atomic.Int64 // checks that its worker counts as requests
+
 	began   time.Time // of the start; fixed
 	readyAt time.Time
 
@@ -94,6 +97,11 @@ func (p *Pool) start(ctx context.Context, g *generation, before []*generation) {
 	defer cancel()
 	spec := Spec{Pool: g.pool, Program: g.pool.Program, Generation: g.number}
 	w, err := p.starter(g.pool.Program.Hosting).Start(ctx, spec)
+	if err == nil {
+		if err = p.awaitHealth(ctx, g, w); err != nil {
+			w = nil
+		}
+	}
 	p.started <- started{g, w, err}
 }
 

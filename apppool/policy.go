@@ -43,7 +43,7 @@ func workerSettings(c config.Pool) config.Pool {
 	c.MaxDraining = 0
 	c.RestartDelay, c.RestartDelayMax = 0, 0
 	c.QueueLength, c.QueueTimeout = 0, 0
-	c.Failure, c.Recycle = config.Failure{}, config.Recycle{}
+	c.Failure, c.Recycle, c.Health = config.Failure{}, config.Recycle{}, config.Health{}
 	return c
 }
 

@@ -53,6 +53,7 @@ func TestNeedsGeneration(t *testing.T) {
 		"queue_timeout":    {func(c *config.Pool) { c.QueueTimeout++ }, false},
 		"failure":          {func(c *config.Pool) { c.Failure.MaxCrashes++; c.Failure.OnFailed = []string{"x"} }, false},
 		"recycle":          {func(c *config.Pool) { c.Recycle.Requests++; c.Recycle.Overlap = false }, false},
+		"health":           {func(c *config.Pool) { c.Health.Path = "/healthz" }, false},
 		"max_concurrent":   {func(c *config.Pool) { c.MaxConcurrent++ }, true},
 		"max_streams":      {func(c *config.Pool) { c.MaxStreams++ }, true},
 		"stream_after":     {func(c *config.Pool) { c.StreamAfter++ }, true},

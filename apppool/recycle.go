@@ -17,6 +17,12 @@ type facts struct {
 	rss      int64     // bytes
 	private  int64     // bytes
 	cpu      float64   // percent of one CPU over the last cpu_window; 0 while none is over
+
+	failed  int           // checks of its health that have failed in a row
+	problem error         // of the last one
+	active  int           // requests that run
+	oldest  time.Duration // for which the oldest of them has run
+	hung    time.Duration // for which all slots were taken and no request has ended
 }
 
 // decision is what a policy makes of facts.
@@ -27,11 +33,20 @@ type decision struct {
 
 const foreverMore time.Duration = math.MaxInt64
 
-// recycleDue decides whether the generation is to be replaced now.
-func recycleDue(c *config.Recycle, f facts, now time.Time) decision {
+// replaceDue decides whether the generation is to be replaced now.
+func replaceDue(c *config.Pool, f facts, now time.Time) decision {
 	if wait := f.earliest.Sub(now); wait > 0 {
 		return decision{in: wait}
 	}
+	if reason := unhealthy(&c.Health, f); reason != "" {
+		return decision{reason: reason}
+	}
+	return recycleDue(&c.Recycle, f, now)
+}
+
+// recycleDue decides whether the generation has served for long enough, by what
+// [pools.NAME.recycle] counts.
+func recycleDue(c *config.Recycle, f facts, now time.Time) decision {
 	jitter := time.Duration(f.spread * float64(c.Jitter))
 	d := decision{in: foreverMore}
 	if c.Interval > 0 {

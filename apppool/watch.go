@@ -18,12 +18,14 @@ const (
 // force. It has a goroutine of its own, which ends with the generation's service
 // or with the settings, and of which there is none if they ask for nothing.
 type watch struct {
-	gen   *generation
-	cfg   *config.Pool
-	facts facts
-	cpu   meter
-	idle  idling
-	end   context.CancelFunc
+	gen     *generation
+	cfg     *config.Pool
+	checked chan error // what came of each check of the worker's health
+	facts   facts
+	cpu     meter
+	idle    idling
+	hang    hanging
+	end     context.CancelFunc
 }
 
 // finding is what a watch tells the pool's goroutine.
@@ -34,29 +36,34 @@ type finding struct {
 }
 
 // watches says whether the settings ask for a watch at all.
-func watches(c *config.Pool) bool {
+func watches(c *config.Pool, hosting config.Hosting) bool {
 	r := &c.Recycle
-	return measures(r) || r.Interval > 0 || len(r.Schedule) > 0 || c.IdleTimeout > 0
+	return measures(c) || r.Interval > 0 || len(r.Schedule) > 0 || c.IdleTimeout > 0 || checks(c, hosting)
 }
 
-// measures says whether the worker's figures count.
-func measures(r *config.Recycle) bool {
-	return r.Requests > 0 || r.Memory > 0 || r.PrivateMemory > 0 || r.CPU > 0
+// measures says whether the worker's figures count from one second to the next.
+func measures(c *config.Pool) bool {
+	r := &c.Recycle
+	return r.Requests > 0 || r.Memory > 0 || r.PrivateMemory > 0 || r.CPU > 0 || c.Health.HangTimeout > 0
 }
 
 // watch has the generation that serves looked after by the settings in force.
 func (m *machine) watch() {
 	g := m.current
 	g.unwatch()
-	if !watches(m.settings) {
+	hosting := g.pool.Program.Hosting
+	if !watches(m.settings, hosting) {
 		return
 	}
 	ctx, end := context.WithCancel(m.p.life)
-	w := &watch{gen: g, cfg: m.settings, end: end}
+	w := &watch{gen: g, cfg: m.settings, checked: make(chan error), end: end}
 	w.facts = facts{since: g.readyAt, earliest: g.readyAt.Add(m.settings.Recycle.Spacing), spread: m.p.spread()}
 	w.idle.since = time.Now()
 	g.watch = w
 	m.p.tasks.Go(func() { w.run(ctx, m.p) })
+	if checks(m.settings, hosting) {
+		m.p.tasks.Go(func() { w.askOften(ctx) })
+	}
 }
 
 // unwatch ends the generation's watch, if it has one.
@@ -83,12 +90,18 @@ func (w *watch) run(ctx context.Context, p *Pool) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		var quiet time.Duration
 		select {
 		case <-timer.C:
+			if w.every() < lookAtLeast {
+				quiet = w.measure(ctx, p)
+			}
+		case err := <-w.checked:
+			w.healthIs(err)
 		case <-ctx.Done():
 			return
 		}
-		f, in := w.look(ctx, p)
+		f, in := w.decide(quiet, time.Now())
 		if f.watch != nil {
 			select {
 			case p.findings <- f:
@@ -100,47 +113,68 @@ func (w *watch) run(ctx context.Context, p *Pool) {
 	}
 }
 
-// look looks once. It returns what it has found, if anything, and when to look
-// again.
-func (w *watch) look(ctx context.Context, p *Pool) (finding, time.Duration) {
-	in := lookAtLeast
-	measured, limit := measures(&w.cfg.Recycle), w.cfg.IdleTimeout
-	if measured {
-		in = lookEvery
+// every is how often to look.
+func (w *watch) every() time.Duration {
+	every := lookAtLeast
+	if measures(w.cfg) {
+		every = lookEvery
 	}
-	if limit > 0 {
-		in = min(in, idleEvery(limit))
+	if w.cfg.IdleTimeout > 0 {
+		every = min(every, idleEvery(w.cfg.IdleTimeout))
 	}
-	var quiet time.Duration
-	if measured || limit > 0 {
-		quiet = w.measure(ctx, p)
-	}
-	now := time.Now()
-	d := recycleDue(&w.cfg.Recycle, w.facts, now)
-	switch {
+	return every
+}
+
+// decide makes of what is known what is to be done, if anything, and when to look
+// again. quiet is for how long nobody has asked the worker for anything, as far as
+// this look knows.
+func (w *watch) decide(quiet time.Duration, now time.Time) (finding, time.Duration) {
+	every := w.every()
+	d := replaceDue(w.cfg, w.facts, now)
+	switch limit := w.cfg.IdleTimeout; {
 	case limit > 0 && quiet >= limit:
-		return finding{w, evIdle, fmt.Sprintf("idle: no request for %s, idle_timeout %s", quiet.Round(time.Millisecond), limit)}, in
+		return finding{w, evIdle, fmt.Sprintf("idle: no request for %s, idle_timeout %s", quiet.Round(time.Millisecond), limit)}, every
 	case d.reason != "":
 		w.facts.earliest = now.Add(w.cfg.Recycle.Spacing)
-		return finding{w, evRecycle, d.reason}, min(in, w.cfg.Recycle.Spacing)
+		return finding{w, evRecycle, d.reason}, min(every, w.cfg.Recycle.Spacing)
 	}
-	return finding{}, min(in, d.in)
+	return finding{}, min(every, d.in)
+}
+
+// healthIs notes what came of a check.
+func (w *watch) healthIs(err error) {
+	if w.facts.problem = err; err == nil {
+		w.facts.failed = 0
+		return
+	}
+	w.facts.failed++
 }
 
 // measure gets the worker's figures and returns for how long nobody has asked it
 // for anything. Figures that cannot be had stay what they were, and then it may be
-// busy.
+// busy. A check of its health is no such request.
 func (w *watch) measure(ctx context.Context, p *Pool) time.Duration {
-	ctx, cancel := context.WithTimeout(ctx, sampleLimit)
+	g := w.gen
+	limited, cancel := context.WithTimeout(ctx, sampleLimit)
 	defer cancel()
-	err := w.gen.worker.Sample(ctx)
+	asked := g.checking.Load()
+	err := g.worker.Sample(limited)
 	if err != nil && ctx.Err() == nil {
-		p.log.Debug("figures of worker", "generation", w.gen.number, "error", err)
+		p.log.Debug("figures of worker", "generation", g.number, "error", err)
 	}
-	now, s := time.Now(), w.gen.worker.Stats()
-	w.facts.requests, w.facts.rss, w.facts.private = s.Requests, s.RSS, s.Private
+	now, s, checks := time.Now(), g.worker.Stats(), uint64(g.checks.Load())
+	asked = asked || g.checking.Load()
+	w.facts.requests, w.facts.rss, w.facts.private = s.Requests-min(s.Requests, checks), s.RSS, s.Private
 	w.cpu.note(now, s.CPU, w.cfg.Recycle.CPUWindow)
 	w.facts.cpu = w.cpu.share
-	busy := err != nil || s.Active+s.Queued+s.Streams+w.gen.leases.count() > 0
-	return w.idle.note(now, busy, s.Requests)
+	if err == nil {
+		limit := w.cfg.MaxConcurrent
+		w.facts.active, w.facts.oldest = s.Active, s.Oldest
+		w.facts.hung = w.hang.note(now, limit > 0 && s.Active >= limit, s.Finished)
+	}
+	busy := err != nil || s.Active+s.Queued+s.Streams+g.leases.count() > 0
+	if asked {
+		return 0 // it may be the check that runs: another look follows
+	}
+	return w.idle.note(now, busy, w.facts.requests)
 }

@@ -45,7 +45,7 @@ func TestRecycleDue(t *testing.T) {
 		"cpu":                 {config.Recycle{CPU: 90, CPUWindow: time.Minute}, facts{cpu: 150.4}, 0, "recycle.cpu: the process has used 150% of a CPU for 1m0s, limit 90%", 0},
 	} {
 		tt.f.since = start
-		if got, want := recycleDue(&tt.c, tt.f, start.Add(tt.after)), (decision{tt.reason, tt.in}); got.reason != want.reason || got.reason == "" && got.in != want.in {
+		if got, want := replaceDue(&config.Pool{Recycle: tt.c}, tt.f, start.Add(tt.after)), (decision{tt.reason, tt.in}); got.reason != want.reason || got.reason == "" && got.in != want.in {
 			t.Errorf("%s: got %+v, want %+v", name, got, want)
 		}
 	}

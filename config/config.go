@@ -68,6 +68,7 @@ type Pool struct {
 	StreamAfter     time.Duration // a request that runs for longer counts as a stream
 	Failure         Failure       // [pools.NAME.failure]
 	Recycle         Recycle       // [pools.NAME.recycle]
+	Health          Health        // [pools.NAME.health]
 
 	Program *Program // what the pool runs, from the apps that name it; nil when none does
 }
@@ -105,6 +106,16 @@ type Recycle struct {
 	CPUWindow     time.Duration // (IIS cpu resetInterval)
 	Jitter        time.Duration // up to which Interval and Schedule are put off at random, so that pools do not recycle at once
 	Spacing       time.Duration // least time between two automatic recycles, whatever their reason
+}
+
+// Health is the [pools.NAME.health] table: when a pool's worker process is
+// replaced because it does not work.
+type Health struct {
+	Path           string        // that a healthy application answers with 200 to 399; "" asks the SDK's own check of an in-process one
+	Interval       time.Duration // between two checks; 0 makes none once the process serves (IIS pingInterval)
+	Timeout        time.Duration // of one check (IIS pingResponseTime)
+	UnhealthyAfter int           // checks that fail in a row
+	HangTimeout    time.Duration // for which all slots are taken and no request ends; 0 is no matter
 }
 
 // TimeOfDay is a time of day in a time zone.

@@ -49,6 +49,7 @@ func DefaultPool(name string) *Pool {
 		StreamAfter:     30 * time.Second,
 		Failure:         Failure{MaxCrashes: 10, Window: 5 * time.Minute, SecondChance: 5 * time.Minute},
 		Recycle:         Recycle{Overlap: true, CPUWindow: 5 * time.Minute, Jitter: time.Minute, Spacing: time.Minute},
+		Health:          Health{Interval: 30 * time.Second, Timeout: 10 * time.Second, UnhealthyAfter: 3},
 	}
 }
 

@@ -136,6 +136,7 @@ func poolChanges(a, b *Pool) []Change {
 		settingChanges("", a.settings(), b.settings()),
 		settingChanges("failure.", a.Failure.settings(), b.Failure.settings()),
 		settingChanges("recycle.", a.Recycle.settings(), b.Recycle.settings()),
+		settingChanges("health.", a.Health.settings(), b.Health.settings()),
 	)
 }
 

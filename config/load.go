@@ -61,6 +61,7 @@ func (d *decoder) decode(path, text string) *Config {
 	root.close()
 
 	d.linkPools(cfg, entries)
+	d.checkProbes(cfg, entries)
 	d.programs(cfg, entries)
 	d.checkSites(cfg)
 	return cfg
@@ -129,10 +130,14 @@ func (d *decoder) pools(t *table, cfg *Config) {
 		recycle := pt.sub("recycle")
 		recycle.read(pool.Recycle.settings())
 		recycle.close()
+		health := pt.sub("health")
+		health.read(pool.Health.settings())
+		health.close()
 		pt.close()
 		pool.Failure.OnFailed = cfg.command(pool.Failure.OnFailed)
 		d.checkDelays(pt, pool)
 		d.checkRecycle(recycle, &pool.Recycle)
+		d.checkHang(pt, health, pool)
 	}
 }
 

@@ -137,7 +137,7 @@ restart_delay = "1ms"
 restart_delay_max = "1ms"
 queue_length = 0
 queue_timeout = "2s"
-max_concurrent = 0
+max_concurrent = 9
 max_streams = 1
 stream_after = "3s"
 [pools.idle.failure]
@@ -156,6 +156,12 @@ cpu = 5
 cpu_window = "6s"
 jitter = "7s"
 spacing = "8s"
+[pools.idle.health]
+path = "/healthz?a=b"
+interval = "0s"
+timeout = "1s"
+unhealthy_after = 2
+hang_timeout = "3s"
 
 [[sites]]
 name = "s"
@@ -198,7 +204,7 @@ max_connections = 6`; got != want {
 		t.Errorf("host.log: got %+v, want %+v", got, want)
 	}
 	idle := cfg.Pools["idle"]
-	if got, want := settingsText(slices.Concat(idle.settings(), idle.Failure.settings(), idle.Recycle.settings())), `auto_start = false
+	if got, want := settingsText(slices.Concat(idle.settings(), idle.Failure.settings(), idle.Recycle.settings(), idle.Health.settings())), `auto_start = false
 start = "on_demand"
 idle_timeout = 4s
 startup_timeout = 1s
@@ -209,7 +215,7 @@ restart_delay = 1ms
 restart_delay_max = 1ms
 queue_length = 0
 queue_timeout = 2s
-max_concurrent = 0
+max_concurrent = 9
 max_streams = 1
 stream_after = 3s
 max_crashes = 0
@@ -225,7 +231,12 @@ private_memory = 4B
 cpu = 5
 cpu_window = 6s
 jitter = 7s
-spacing = 8s`; got != want {
+spacing = 8s
+path = "/healthz?a=b"
+interval = 0s
+timeout = 1s
+unhealthy_after = 2
+hang_timeout = 3s`; got != want {
 		t.Errorf("pools.idle: got\n%s\nwant\n%s", got, want)
 	}
 	if cfg.Pools["idle"].Program != nil {
@@ -279,7 +290,7 @@ func TestSettingsRoundTrip(t *testing.T) {
 	cfg := load(t, "")
 	site, pool := DefaultSite(), DefaultPool("x")
 	site.Limits.MaxBody, site.Limits.MinBodyRate = 1<<62, 3<<40
-	for _, s := range slices.Concat(cfg.Host.Limits.settings(), site.Limits.settings(), pool.settings(), pool.Recycle.settings()) {
+	for _, s := range slices.Concat(cfg.Host.Limits.settings(), site.Limits.settings(), pool.settings(), pool.Recycle.settings(), pool.Health.settings()) {
 		text := s.value.String()
 		var v any = text
 		switch value := s.value.(type) {
@@ -289,6 +300,8 @@ func TestSettingsRoundTrip(t *testing.T) {
 			v = *value.p
 		case word[Start]:
 			v = string(*value.p)
+		case probePath:
+			v = *value.p
 		case schedule:
 			v = []any{}
 		}

@@ -27,6 +27,7 @@ func schema() map[string][]setting {
 		"pools.hello":         hello.settings(),
 		"pools.hello.failure": hello.Failure.settings(),
 		"pools.hello.recycle": hello.Recycle.settings(),
+		"pools.hello.health":  hello.Health.settings(),
 		"sites":               site.settings(),
 		"sites.limits":        site.Limits.settings(),
 		"sites.apps":          slices.Concat(app.settings(&pool), prog.settings()),

@@ -98,6 +98,17 @@ func (r *Recycle) settings() []setting {
 	}
 }
 
+// settings are the keys of [pools.NAME.health].
+func (h *Health) settings() []setting {
+	return []setting{
+		{"path", probePath{&h.Path}},
+		{"interval", duration{&h.Interval, zero}},
+		{"timeout", duration{&h.Timeout, positive}},
+		{"unhealthy_after", count{&h.UnhealthyAfter, positive}},
+		{"hang_timeout", duration{&h.HangTimeout, zero}},
+	}
+}
+
 // settings are the keys of [[sites]].
 func (s *Site) settings() []setting {
 	return []setting{

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 
 	"aerie/admin"
@@ -142,6 +143,21 @@ func (h *Host) settingsIn(cfg *config.Config, pool string) (*worker.Settings, er
 		Trusted: cfg.Host.TrustedProxies, Limits: connLimits(cfg), Head: headLimits(cfg),
 		Concurrency: concurrency(p), AccessLog: cfg.Host.Log.Access, HostSocket: h.service.path(pool),
 	}, nil
+}
+
+// siteOf finds the first site with an application of the pool that answers a
+// path: a binding of the site, and the application's path base. Without one it
+// returns zeros.
+func (h *Host) siteOf(pool, path string) (b config.Binding, pathBase string) {
+	path, _, _ = strings.Cut(path, "?")
+	for _, s := range h.next.Load().Sites {
+		for _, a := range s.Apps { // the longest path first
+			if a.Pool.Name == pool && a.Answers(path) {
+				return s.Bindings[0], strings.TrimSuffix(a.Path, "/")
+			}
+		}
+	}
+	return config.Binding{}, ""
 }
 
 // settingsDiffer reports whether the pool's workers are to be told of a new

@@ -233,3 +233,115 @@ func TestIdleConnectionWaits(t *testing.T) {
 		t.Errorf("generation %d, want 2: somebody has woken the pool in between", p.Generation)
 	}
 }
+
+const probing = `
+[pools.%s]
+startup_timeout = "2s"
+drain_timeout = "1s"
+[pools.%s.recycle]
+spacing = "100ms"
+[pools.%s.health]
+path = "/healthz"
+interval = "50ms"
+unhealthy_after = 2
+`
+
+// TestUnhealthyIsReplaced: an application that says that it is sick is replaced
+// by an overlapping generation, and one that is sick from the beginning never
+// takes over; no request of the others fails.
+func TestUnhealthyIsReplaced(t *testing.T) {
+	bin := hosttest.Bin(t, "aerie/test/apps/behave")
+	modes := []string{"handover", "relay", "forward"}
+	sites := behaving
+	for _, name := range modes {
+		sites += strings.ReplaceAll(probing, "%s", name)
+	}
+	h := hosttest.New(t, sites, map[string]string{"handover": bin, "relay": bin, "forward": bin}).Start()
+	for _, name := range modes {
+		t.Run(name, func(t *testing.T) {
+			stop := load(t, h, name+".test", 8)
+			before := h.Pool(name).Workers[0].Pid
+			if status, body := h.Get(name+".test", "/healthz/sick"); status != 200 {
+				t.Fatalf("%d %q", status, body)
+			}
+			h.Wait("the sick process to be replaced and gone", func(s admin.Status) bool {
+				p := hosttest.PoolOf(t, s, name)
+				return p.Generation == 2 && len(p.Workers) == 1 && p.Workers[0].Pid != before && p.State == "running"
+			})
+			if p := h.Pool(name); p.LastReason != "unhealthy: 2 checks in a row have failed: GET /healthz: 503 Service Unavailable" || p.Crashes+p.Recycles != 1 {
+				t.Errorf("reason %q, %d crashes, %d recycles", p.LastReason, p.Crashes, p.Recycles)
+			}
+
+			app := fmt.Sprintf(`process = "%s", `, name)
+			h.WriteSites(strings.Replace(sites, app, app+`env = { BEHAVE_SICK = "1" }, `, 1))
+			out, err := h.CLI("reload")
+			if err == nil || !strings.Contains(err.Error(), "was not healthy within startup_timeout (2s): GET /healthz: 503") {
+				t.Errorf("reload to a sick program: %v\n%s", err, out)
+			}
+			if p := h.Pool(name); p.State != "running" || p.Workers[0].Generation != 2 || !strings.Contains(p.LastReason, "not healthy") {
+				t.Errorf("%s, generation %d, reason %q", p.State, p.Workers[0].Generation, p.LastReason)
+			}
+			h.WriteSites(sites)
+			stop()
+		})
+	}
+}
+
+// TestHungIsReplaced: a worker process that is stopped, and one all of whose
+// slots are taken by requests that do not end, is replaced.
+func TestHungIsReplaced(t *testing.T) {
+	bin := hosttest.Bin(t, "aerie/test/apps/behave")
+	sites := behaving + `
+[pools.relay]
+drain_timeout = "200ms"
+shutdown_timeout = "200ms"
+recycle = { spacing = "100ms" }
+health = { interval = "50ms", timeout = "200ms", unhealthy_after = 2 }
+`
+	for _, name := range []string{"handover", "forward"} {
+		sites += fmt.Sprintf(`
+[pools.%s]
+max_concurrent = 3
+drain_timeout = "200ms"
+shutdown_timeout = "200ms"
+recycle = { spacing = "100ms" }
+health = { hang_timeout = "1s" }
+`, name)
+	}
+	h := hosttest.New(t, sites, map[string]string{"handover": bin, "relay": bin, "forward": bin}).Start()
+	stopped := h.Pool("relay").Workers[0].Pid
+	if err := syscall.Kill(stopped, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{}, 6)
+	for _, name := range []string{"handover", "forward"} {
+		for range 3 {
+			go func() {
+				_, _, _ = h.TryGet(name+".test", "/slow?d=1h") // cut, in whatever way
+				ended <- struct{}{}
+			}()
+		}
+	}
+	for name, want := range map[string]string{
+		"relay":    "unhealthy: 2 checks in a row have failed: no answer within the time-out (200ms)",
+		"handover": "hung: 3 requests run",
+		"forward":  "hung: 3 requests run",
+	} {
+		h.Wait(name+" to be replaced", func(s admin.Status) bool {
+			p := hosttest.PoolOf(t, s, name)
+			return p.Generation == 2 && len(p.Workers) == 1 && p.State == "running"
+		})
+		if p := h.Pool(name); !strings.HasPrefix(p.LastReason, want) {
+			t.Errorf("%s: reason %q, want %q", name, p.LastReason, want)
+		}
+		if status, body := h.Get(name+".test", "/pid"); status != 200 {
+			t.Errorf("%s: %d %q", name, status, body)
+		}
+	}
+	for range cap(ended) {
+		<-ended
+	}
+	if hosttest.Alive(stopped) {
+		t.Errorf("process %d is left", stopped)
+	}
+}
