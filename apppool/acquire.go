@@ -53,7 +53,7 @@ func (l Lease) Release() { l.gen.leases.drop() }
 type gate struct {
 	gen     *generation   // serves; nil if none does
 	err     error         // with gen == nil: the answer, at once; nil if requests wait
-	quiet   bool          // with neither: only requests wait, see Demand
+	quiet   bool          // with neither, while generations leave: only requests wait, see Demand
 	asleep  bool          // with neither: nothing starts before somebody asks for it
 	length  int           // queue_length
 	timeout time.Duration // queue_timeout
@@ -63,11 +63,13 @@ type gate struct {
 // Acquire claims the generation that serves. While none does because one starts,
 // it waits in the pool's bounded queue: until a generation is ready, for
 // queue_timeout (ErrQueueTimeout), or until ctx ends (its cause); if the queue is
-// full it returns ErrQueueFull. A pool that is idle is started. It returns at once with ErrStopped, ErrFailed,
-// ErrClosed, or an error that wraps a *StartError when there is nothing to wait
-// for; and with ErrAway while a generation without a successor drains, because
-// what comes then is most often one of the connections that it hands back, on
-// which nobody has asked for anything. Demand is for requests.
+// full it returns ErrQueueFull. A pool that is idle is started.
+//
+// It returns at once with ErrStopped, ErrFailed, ErrClosed, or an error that wraps
+// a *StartError when there is nothing to wait for; and with ErrAway while
+// generations leave and none serves, because what comes then is most often one of
+// the connections that they hand back, on which nobody has asked for anything.
+// Demand is for requests.
 func (p *Pool) Acquire(ctx context.Context) (Lease, error) { return p.acquire(ctx, false) }
 
 // Demand is Acquire for a request: it waits also where Acquire returns ErrAway.

@@ -32,7 +32,7 @@ func (m *machine) begin(o order) note {
 		before = slices.Clone(m.leaving)
 	}
 	if m.current == nil {
-		m.open(&gate{quiet: len(before) > 0})
+		m.open(&gate{quiet: len(m.leaving) > 0})
 	}
 	m.p.tasks.Go(func() { m.p.start(ctx, g, before) })
 	reason := o.reason

@@ -49,10 +49,9 @@
 // that wraps the *StartError: nobody should wait half a minute to learn that an
 // application is broken.
 //
-// While a generation drains that has no successor, because there is no overlap
-// or nobody asks for one,
-// Acquire returns ErrAway: connections that come back from it can wait elsewhere
-// and need not fill the queue. Demand, which is for requests, waits.
+// While a generation leaves and none serves, because there is no overlap or nobody
+// had asked for anything, Acquire returns ErrAway: connections that come back can
+// wait elsewhere and must not fill the queue. Demand, which is for requests, waits.
 //
 // # Idle pools
 //

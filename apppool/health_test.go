@@ -237,6 +237,19 @@ func TestHealth_Hung(t *testing.T) {
 	})
 }
 
+// Checks come more often than looks, and put none off.
+func TestHealth_AndFigures(t *testing.T) {
+	cfg := probed()
+	cfg.Health.Interval, cfg.Recycle.Requests = 300*time.Millisecond, 100
+	bubble(t, cfg, func(t *testing.T, r *rig) {
+		w := r.up()
+		time.Sleep(10 * time.Minute)
+		w.uses(func(s *Stats) { s.Requests = 1e6 })
+		time.Sleep(2 * lookEvery)
+		r.next()
+	})
+}
+
 // Checks are no requests: neither do they keep a pool awake nor wear it out.
 func TestHealth_NoRequests(t *testing.T) {
 	cfg := probed()

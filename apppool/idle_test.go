@@ -178,7 +178,9 @@ func TestIdle_Wake(t *testing.T) {
 		r.acquire().want(ErrAway)
 		r.none()
 		request := r.demand()
-		next := r.next().ready()
+		a := r.next()
+		r.acquire().want(ErrAway) // they still come, and must not fill the queue
+		next := a.ready()
 		request.want(nil)
 		r.is("running", 2, "1 draining 2 running")
 		close(w.finish)

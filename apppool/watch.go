@@ -25,6 +25,7 @@ type watch struct {
 	cpu     meter
 	idle    idling
 	hang    hanging
+	blind   bool // it was said that figures cannot be had
 	end     context.CancelFunc
 }
 
@@ -91,9 +92,10 @@ func (w *watch) run(ctx context.Context, p *Pool) {
 	defer timer.Stop()
 	for {
 		var quiet time.Duration
+		looked := false
 		select {
 		case <-timer.C:
-			if w.every() < lookAtLeast {
+			if looked = true; w.every() < lookAtLeast {
 				quiet = w.measure(ctx, p)
 			}
 		case err := <-w.checked:
@@ -109,7 +111,9 @@ func (w *watch) run(ctx context.Context, p *Pool) {
 				return
 			}
 		}
-		timer.Reset(in)
+		if looked { // a check puts no look off
+			timer.Reset(in)
+		}
 	}
 }
 
@@ -159,8 +163,9 @@ func (w *watch) measure(ctx context.Context, p *Pool) time.Duration {
 	defer cancel()
 	asked := g.checking.Load()
 	err := g.worker.Sample(limited)
-	if err != nil && ctx.Err() == nil {
-		p.log.Debug("figures of worker", "generation", g.number, "error", err)
+	if err != nil && ctx.Err() == nil && !w.blind {
+		w.blind = true
+		p.log.Warn("figures of worker cannot be had: what depends on them does not happen", "generation", g.number, "error", err)
 	}
 	now, s, checks := time.Now(), g.worker.Stats(), uint64(g.checks.Load())
 	asked = asked || g.checking.Load()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -79,6 +80,33 @@ on_failed = ["/bin/sh", "-c", "echo told of $AERIE_POOL: $AERIE_REASON"]
 				stop()
 			}
 		})
+	}
+}
+
+// TestOnFailedEndsWithTheHost: a command that does not end does not keep the host.
+func TestOnFailedEndsWithTheHost(t *testing.T) {
+	h := hosttest.New(t, behaving+`
+[pools.forward.failure]
+max_crashes = 1
+on_failed = ["/bin/sh", "-c", "echo $$ > told; sleep 300"]
+`, map[string]string{"handover": hosttest.Bin(t, "aerie/test/apps/behave"), "relay": hosttest.Bin(t, "aerie/test/apps/behave")})
+	h.InstallScript("forward", "forward", broken)
+	h.StartOnly()
+	var pid int
+	h.WaitFor("on_failed to be run", func() bool {
+		told, err := os.ReadFile(filepath.Join(h.Dir, "told"))
+		if err == nil {
+			pid, err = strconv.Atoi(strings.TrimSpace(string(told)))
+		}
+		return err == nil
+	})
+	begun := time.Now()
+	h.Signal(syscall.SIGTERM)
+	if err := h.Exited(); err != nil {
+		t.Errorf("the host ended with %v\n%s", err, h.Log())
+	}
+	if took := time.Since(begun); took > 10*time.Second || hosttest.Alive(pid) {
+		t.Errorf("the host took %v; the command lives: %v", took, hosttest.Alive(pid))
 	}
 }
 
