@@ -215,6 +215,7 @@ func alone() *config.Pool {
 func TestReplace(t *testing.T) {
 	bubble(t, alone(), func(t *testing.T, r *rig) {
 		w := r.up()
+		w.stubborn = true
 		lease, err := r.Acquire(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -225,12 +226,14 @@ func TestReplace(t *testing.T) {
 		request.waits()
 		r.acquire().want(ErrAway)
 		close(w.finish)
-		time.Sleep(10 * time.Second)
+		time.Sleep(5 * time.Second)
 		r.none() // a lease is out
 		if closed(w.stopping) {
 			t.Error("it is stopped before it has finished")
 		}
 		lease.Release()
+		r.none() // it is being stopped, and takes its time
+		time.Sleep(10 * time.Second)
 		a := r.next()
 		if !closed(w.done) {
 			t.Error("two processes run")
