@@ -19,4 +19,6 @@ func (i *idling) note(now time.Time, busy bool, requests uint64) time.Duration {
 
 // idleEvery is how often a worker is looked at that is stopped when it is idle
 // for limit: it may be that much longer before it is.
-func idleEvery(limit time.Duration) time.Duration { return min(limit/4+1, 10*time.Second) }
+func idleEvery(limit time.Duration) time.Duration {
+	return min(max(limit/4, 10*time.Millisecond), 10*time.Second)
+}

@@ -32,7 +32,7 @@ func TestIdling(t *testing.T) {
 
 func TestIdleEvery(t *testing.T) {
 	for limit, want := range map[time.Duration]time.Duration{
-		time.Nanosecond: time.Nanosecond, 4 * time.Second: time.Second + 1, time.Hour: 10 * time.Second,
+		time.Nanosecond: 10 * time.Millisecond, 4 * time.Second: time.Second, time.Hour: 10 * time.Second,
 	} {
 		if got := idleEvery(limit); got != want {
 			t.Errorf("%v: every %v, want %v", limit, got, want)

@@ -154,14 +154,14 @@ func (h *Host) changePools(ctx context.Context, old, cfg *config.Config, diff *c
 	return errors.Join(errors.Join(errs...), h.removePools(context.WithoutCancel(ctx), diff.PoolsAdded))
 }
 
-// changePool gives a pool its new settings. One that no longer waits for a
-// request is started.
+// changePool gives a pool its new settings. One that had nothing to run, or waited
+// for a request and is not to any more, is started.
 func (h *Host) changePool(ctx context.Context, old, cfg *config.Pool) error {
 	p := h.pools.find(cfg.Name)
 	if err := p.Reconfigure(ctx, cfg); err != nil {
 		return err
 	}
-	if startsNow(cfg) && starts(old) && !startsNow(old) {
+	if starts(cfg) && old.Program == nil || startsNow(cfg) && starts(old) && !startsNow(old) {
 		if err := p.Start(ctx); err != nil {
 			return errors.Join(err, p.Reconfigure(ctx, old))
 		}

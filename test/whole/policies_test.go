@@ -195,6 +195,30 @@ func TestOnDemand(t *testing.T) {
 	}
 }
 
+// TestReloadStartsPools: a pool that waits for its first request, and one that no
+// application named, are started by a reload that says so.
+func TestReloadStartsPools(t *testing.T) {
+	bin := hosttest.Bin(t, "aerie/test/apps/behave")
+	forward := strings.Index(behaving, "[[sites]]\nname = \"forward\"")
+	const always, onDemand, unnamed = "\n[pools.relay]\n", "\n[pools.relay]\nstart = \"on_demand\"\n", "\n[pools.forward]\n"
+	h := hosttest.New(t, behaving[:forward]+onDemand+unnamed, map[string]string{"handover": bin, "relay": bin, "forward": bin})
+	h.StartOnly()
+	for name, want := range map[string]string{"relay": "idle", "forward": "stopped"} {
+		if p := h.Pool(name); p.State != want {
+			t.Errorf("%s is %s, want %s", name, p.State, want)
+		}
+	}
+	h.WriteSites(behaving + always + unnamed)
+	if out, err := h.CLI("reload"); err != nil {
+		t.Fatalf("reload: %v\n%s", err, out)
+	}
+	for _, name := range []string{"relay", "forward"} {
+		if p := h.Pool(name); p.State != "running" {
+			t.Errorf("%s is %s after the reload", name, p.State)
+		}
+	}
+}
+
 // TestIdleStop lets pools fall asleep between the requests of clients that keep
 // their connections and never retry, and wakes them again: no request fails and
 // no connection is closed.
