@@ -65,6 +65,7 @@ type PoolStatus struct {
 	Recycles   int            `json:"recycles"`
 	LastReason string         `json:"last_reason"`
 	LastOutput []string       `json:"last_output,omitempty"` // the last lines printed by what did not start or crashed
+	RetryAt    time.Time      `json:"retry_at,omitzero"`     // when the next start is due, in a back-off or before a second chance
 	Workers    []WorkerStatus `json:"workers"`
 }
 

@@ -39,7 +39,11 @@ type Options struct {
 	// shutdown_timeout does.
 	Stop func(ctx context.Context) error
 
-	// Health tells whether the application can serve; the host asks it.
+	// Health tells whether the application can serve. In-process, the host asks
+	// it at the start, where an error refuses the generation, and then every 30 s,
+	// where three in a row have it replaced: [pools.NAME.health] says otherwise.
+	// An application that only waits for something it needs, and that a new
+	// process would not help, should say that it is healthy.
 	Health func(ctx context.Context) error
 }
 

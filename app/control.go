@@ -108,7 +108,7 @@ func (c *control) Stats(context.Context, *proto.StatsRequest) (*proto.StatsReply
 	s := c.p.server.Stats()
 	return &proto.StatsReply{
 		Requests: s.Requests, Active: int64(s.Active), Queued: int64(s.Queued), Streams: int64(s.Streams),
-		Connections: int64(s.Connections), OldestNanoseconds: int64(s.Oldest),
+		Connections: int64(s.Connections), OldestNanoseconds: int64(s.Oldest), Finished: s.Finished,
 	}, nil
 }
 

@@ -9,6 +9,8 @@ import (
 // Why Acquire gives no lease, beside a *StartError and the cause of ctx.
 var (
 	ErrStopped      = errors.New("pool is stopped")
+	ErrAway         = errors.New("pool has no generation now, and the one before is still leaving")
+	ErrFailed       = errors.New("pool has failed too often and was given up")
 	ErrClosed       = errors.New("pool is closed")
 	ErrQueueFull    = errors.New("queue_length requests wait for the pool already")
 	ErrQueueTimeout = errors.New("pool was not ready within queue_timeout")
@@ -22,7 +24,7 @@ func Reason(err error) string {
 		return "QueueFull"
 	case errors.Is(err, ErrQueueTimeout):
 		return "Timer_AppPool"
-	case errors.Is(err, ErrStopped), errors.Is(err, ErrClosed):
+	case errors.Is(err, ErrStopped), errors.Is(err, ErrFailed), errors.Is(err, ErrClosed):
 		return "AppOffline"
 	}
 	if _, ok := errors.AsType[*StartError](err); ok {
@@ -51,6 +53,8 @@ func (l Lease) Release() { l.gen.leases.drop() }
 type gate struct {
 	gen     *generation   // serves; nil if none does
 	err     error         // with gen == nil: the answer, at once; nil if requests wait
+	quiet   bool          // with neither, while generations leave: only requests wait, see Demand
+	asleep  bool          // with neither: nothing starts before somebody asks for it
 	length  int           // queue_length
 	timeout time.Duration // queue_timeout
 	next    chan struct{} // closed when another gate has taken this one's place
@@ -59,13 +63,23 @@ type gate struct {
 // Acquire claims the generation that serves. While none does because one starts,
 // it waits in the pool's bounded queue: until a generation is ready, for
 // queue_timeout (ErrQueueTimeout), or until ctx ends (its cause); if the queue is
-// full it returns ErrQueueFull. It returns at once with ErrStopped, ErrClosed, or
-// an error that wraps a *StartError when there is nothing to wait for.
-func (p *Pool) Acquire(ctx context.Context) (Lease, error) {
+// full it returns ErrQueueFull. A pool that is idle is started.
+//
+// It returns at once with ErrStopped, ErrFailed, ErrClosed, or an error that wraps
+// a *StartError when there is nothing to wait for; and with ErrAway while
+// generations leave and none serves, because what comes then is most often one of
+// the connections that they hand back, on which nobody has asked for anything.
+// Demand is for requests.
+func (p *Pool) Acquire(ctx context.Context) (Lease, error) { return p.acquire(ctx, false) }
+
+// Demand is Acquire for a request: it waits also where Acquire returns ErrAway.
+func (p *Pool) Demand(ctx context.Context) (Lease, error) { return p.acquire(ctx, true) }
+
+func (p *Pool) acquire(ctx context.Context, demand bool) (Lease, error) {
 	if g := p.gate.Load().gen; g != nil && g.claim() {
 		return Lease{g}, nil
 	}
-	return p.wait(ctx)
+	return p.wait(ctx, demand)
 }
 
 // Current claims the generation that serves, if there is one, and never waits.
@@ -81,8 +95,8 @@ func (p *Pool) Current() (Lease, bool) {
 	}
 }
 
-// wait is Acquire for those who do not get a lease at once.
-func (p *Pool) wait(ctx context.Context) (Lease, error) {
+// wait is acquire for those who do not get a lease at once.
+func (p *Pool) wait(ctx context.Context, demand bool) (Lease, error) {
 	var timeout *time.Timer // set while in the queue
 	for {
 		t := p.gate.Load()
@@ -91,6 +105,15 @@ func (p *Pool) wait(ctx context.Context) (Lease, error) {
 		}
 		if t.err != nil {
 			return Lease{}, t.err
+		}
+		if t.quiet && !demand {
+			return Lease{}, ErrAway
+		}
+		if t.asleep {
+			select {
+			case p.demands <- struct{}{}:
+			default: // somebody else has said so
+			}
 		}
 		if p.gate.Load() != t {
 			continue // t's generation was replaced meanwhile

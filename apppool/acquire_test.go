@@ -175,6 +175,7 @@ func TestAcquire_NeverOnADrainedGeneration(t *testing.T) {
 	p := autoPool(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	var given, late atomic.Int64
+	held := make(chan struct{}, 1)
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
@@ -192,6 +193,10 @@ func TestAcquire_NeverOnADrainedGeneration(t *testing.T) {
 					t.Errorf("generation %d was drained before its lease was given", l.Generation())
 				}
 				if l.Generation()%2 == 0 {
+					select {
+					case held <- struct{}{}:
+					default:
+					}
 					<-w.draining // hold it into the drain
 					late.Add(1)
 				}
@@ -207,6 +212,9 @@ func TestAcquire_NeverOnADrainedGeneration(t *testing.T) {
 		if err := p.Recycle(t.Context(), "test"); err != nil {
 			t.Errorf("recycle %d: %v", i, err)
 			break
+		}
+		if p.Status().Generation%2 == 0 {
+			<-held // on a busy machine nobody may have come yet
 		}
 	}
 	// Those who hold an even generation wait for one more drain.

@@ -27,15 +27,42 @@ func (m *machine) begin(o order) note {
 	var ctx context.Context
 	ctx, g.abandon = context.WithCancelCause(m.p.life)
 	m.next = g
-	if m.current == nil {
-		m.open(&gate{})
+	var before []*generation
+	if !overlaps(m.settings, o.settings) {
+		before = slices.Clone(m.leaving)
 	}
-	m.p.tasks.Go(func() { m.p.start(ctx, g) })
+	if m.current == nil {
+		m.open(&gate{quiet: len(m.leaving) > 0})
+	}
+	m.p.tasks.Go(func() { m.p.start(ctx, g, before) })
 	reason := o.reason
 	if reason == "" {
 		reason = "the back-off is over"
 	}
 	return note{reason: reason, attrs: []any{"generation", g.number, "hosting", g.pool.Program.Hosting}}
+}
+
+// replace starts the next generation in the place of the current one, which
+// drains and ends first.
+func (m *machine) replace(o order) note {
+	old := m.current
+	m.current = nil
+	m.retire(old)
+	n := m.begin(o)
+	m.next.replaces = old.number
+	n.attrs = append(n.attrs, "replaces", old.number, "overlap", false)
+	return n
+}
+
+// rest drains the current generation, which nobody asks for anything.
+func (m *machine) rest(o order) note {
+	g := m.current
+	m.current = nil
+	m.status.LastReason, m.status.LastOutput = o.reason, nil
+	m.open(&gate{asleep: true, quiet: true})
+	n := note{reason: o.reason, attrs: []any{"generation", g.number, "served", time.Since(g.readyAt)}}
+	m.retire(g)
+	return n
 }
 
 // pend makes o part of the recycle that follows the start in flight.
@@ -53,6 +80,9 @@ func (m *machine) adopt(o order) {
 	m.settings = o.settings
 	g := *m.p.gate.Load()
 	m.open(&g)
+	if m.current != nil {
+		m.watch()
+	}
 	m.answer(o.callers, nil)
 }
 
@@ -69,10 +99,14 @@ func (m *machine) serve() note {
 		m.status.LastReason, m.status.LastOutput = g.reason, nil
 	}
 	m.open(&gate{gen: g}) // before the old one refuses leases: nobody finds the door shut
+	m.watch()
 	if old != nil {
-		m.status.Recycles++
-		n.attrs = append(n.attrs, "replaces", old.number)
+		g.replaces = old.number
 		m.retire(old)
+	}
+	if g.replaces > 0 {
+		m.status.Recycles++
+		n.attrs = append(n.attrs, "replaces", g.replaces)
 	}
 	m.answer(g.callers, nil)
 	return n
@@ -96,13 +130,18 @@ func (m *machine) refuse(err error) note {
 func (m *machine) arm(served time.Duration, n *note) {
 	var wait time.Duration
 	m.failures, wait = nextRestart(m.failures, served, m.settings.RestartDelay, m.settings.RestartDelayMax)
-	m.timer = time.NewTimer(wait)
-	m.retry = m.timer.C
-	m.status.RetryAt = time.Now().Add(wait)
+	m.wait(wait)
 	n.attrs = append(n.attrs, "failures", m.failures, "retry_in", wait)
 }
 
-// disarm ends the back-off.
+// wait makes evRetry happen when d is over.
+func (m *machine) wait(d time.Duration) {
+	m.timer = time.NewTimer(d)
+	m.retry = m.timer.C
+	m.status.RetryAt = time.Now().Add(d)
+}
+
+// disarm ends the wait.
 func (m *machine) disarm() {
 	if m.timer != nil {
 		m.timer.Stop()
@@ -128,7 +167,7 @@ func (m *machine) bury() (note, time.Duration) {
 // halt stops what runs, starts and waits.
 func (m *machine) halt(o order) note {
 	m.disarm()
-	m.failures = 0
+	m.failures, m.crashes = 0, nil
 	m.status.LastReason, m.status.LastOutput = o.reason, nil
 	m.open(&gate{err: ErrStopped})
 	if g := m.next; g != nil {
@@ -174,6 +213,7 @@ func (m *machine) retire(g *generation) {
 	if !slices.Contains(m.leaving, g) { // as a cancelled start is
 		m.leaving = append(m.leaving, g)
 	}
+	g.unwatch()
 	g.leases.close()
 	var drain, stop context.Context
 	drain, g.cut = context.WithCancelCause(m.p.life)

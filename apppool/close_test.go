@@ -6,27 +6,42 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"aerie/config"
 )
 
 func TestClose_EveryState(t *testing.T) {
 	for s := stopped; s < states; s++ {
 		t.Run(stateNames[s], func(t *testing.T) {
-			bubble(t, testConfig(), func(t *testing.T, r *rig) {
+			cfg := testConfig()
+			switch s {
+			case failed:
+				cfg.Failure = config.Failure{MaxCrashes: 1, Window: time.Hour, SecondChance: time.Hour}
+			case idle:
+				cfg.IdleTimeout = idleTimeout
+			}
+			bubble(t, cfg, func(t *testing.T, r *rig) {
 				var w *fakeWorker
 				var c *call
 				switch s {
 				case starting:
 					c = r.start()
 					r.next()
-				case backoff:
+				case backoff, failed: // as the settings are
 					r.start()
 					r.next().fail()
 				case running:
 					w = r.up()
+				case idle:
+					close(r.up().finish)
+					time.Sleep(2 * idleTimeout)
 				case overlapping:
 					w = r.up()
 					c = r.recycle("test")
 					r.next()
+				}
+				if got := r.snapshot.Load().state; got != s {
+					t.Fatalf("set up state %s, want %s", stateNames[got], stateNames[s])
 				}
 				end := r.call(r.Close)
 				if w != nil {

@@ -11,7 +11,7 @@
 //   - Start, Stop, Recycle and Reconfigure return when the thing is done, or has
 //     not succeeded. Their ctx bounds the caller's wait only; what was asked for
 //     goes on without it.
-//   - All methods are safe for concurrent use. Acquire, Current, Lease.Release
+//   - All methods are safe for concurrent use. Acquire, Demand, Current, Lease.Release
 //     and Status take no lock.
 //
 // # Guarantees
@@ -21,6 +21,9 @@
 //     its worker gone may therefore acquire again and gets the next generation.
 //   - While generation n serves, no start, however it fails, takes anything from
 //     it: n is replaced only by a generation that is ready, and only then drained.
+//     Without overlap ([pools.NAME.recycle]) it is the other way round: the next
+//     generation starts when nothing is left of n, so that there is never more
+//     than one process, and requests wait in the queue meanwhile.
 //   - n's drain is over when its leases are released and Worker.Drain has
 //     returned, which run concurrently; leases that are out when the drain begins
 //     stay valid, but a worker that is asked to drain may refuse what its holder
@@ -34,7 +37,7 @@
 //     a bound is counted (Status.Cut) and logged.
 //   - A refused reconfiguration leaves generation and settings as they were.
 //   - Every change of state is caused by an answered call, or by a process's end
-//     as Worker.Done tells it; the one timer is the back-off between restarts.
+//     as Worker.Done tells it; the one timer is the wait before the next start.
 //   - No goroutine of the pool outlives Close, and no process.
 //
 // # Who waits and who is answered at once
@@ -42,9 +45,33 @@
 // Acquire waits, in a queue of queue_length and for up to queue_timeout, while a
 // start is in flight and in the back-off after a generation that had been ready
 // crashed: the application is known to work. It answers at once when the pool is
-// stopped, and in the back-off after a start that did not succeed, with an error
+// stopped or failed, and in the back-off after a start that did not succeed, with an error
 // that wraps the *StartError: nobody should wait half a minute to learn that an
 // application is broken.
+//
+// While a generation leaves and none serves, because there is no overlap or nobody
+// had asked for anything, Acquire returns ErrAway: connections that come back can
+// wait elsewhere and must not fill the queue. Demand, which is for requests, waits.
+//
+// # Idle pools
+//
+// A pool that starts on demand is idle from the beginning, and any pool becomes
+// so when its worker has had no request for idle_timeout. The first Demand or
+// Acquire starts it, and waits in the queue as while any start. What does not
+// count is a connection without a request: while the worker that was put to rest
+// gives those back, Acquire returns ErrAway and starts nothing.
+//
+// # Automatic recycles
+//
+// A watch looks at the generation that serves, as [pools.NAME.recycle] and
+// [pools.NAME.health] ask: at its age, the time of day, its worker's figures, and
+// what comes of asking the worker for its health. What it finds is an order
+// like one by hand that nobody waits for. Automatic recycles of a pool are at least
+// spacing apart, those that are refused included. A pool whose settings ask for
+// nothing has no watch.
+//
+// A generation whose health is asked for by a path is ready when the worker has
+// answered that it is healthy, within startup_timeout.
 //
 // # Restarts
 //
@@ -55,4 +82,9 @@
 // case: the replaced generation is draining, which cannot be taken back, so the
 // pool restarts by back-off and requests wait. Start, Recycle and Reconfigure do
 // not wait for the back-off.
+//
+// With max_crashes of such failures within window the pool is failed: nothing is
+// started any more, and Acquire answers at once with ErrFailed and the reason. It
+// is left by Start, by Recycle, by a Reconfigure that needs a generation, which all
+// forget the failures, and after second_chance, when one more start is made.
 package apppool

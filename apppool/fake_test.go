@@ -17,6 +17,8 @@ import (
 const (
 	restartDelay    = time.Second
 	restartDelayMax = 8 * time.Second
+	idleTimeout     = 10 * time.Minute
+	idleFound       = idleTimeout + 11*time.Second // when it has been seen for sure, and no drain is cut yet
 )
 
 func testConfig() *config.Pool {
@@ -30,6 +32,7 @@ func testConfig() *config.Pool {
 		RestartDelayMax: restartDelayMax,
 		QueueLength:     5,
 		QueueTimeout:    20 * time.Second,
+		Recycle:         config.Recycle{Overlap: true, CPUWindow: time.Minute, Spacing: time.Minute},
 		Program:         &config.Program{Process: "/pools/shop/shop", Hosting: config.InProcess},
 	}
 }
@@ -58,6 +61,13 @@ type fakeWorker struct {
 	killed  atomic.Bool
 	exit    Exit
 	left    Stats
+
+	mu     sync.Mutex // guards below
+	now    Stats      // that Sample brings
+	sample error
+	sick   error // what Check returns
+	asked  []string
+	hangs  bool // Check does not answer
 }
 
 var _ Worker = (*fakeWorker)(nil)
@@ -75,7 +85,38 @@ func newFakeWorker(pid int) *fakeWorker {
 func (w *fakeWorker) Pid() int              { return w.pid }
 func (w *fakeWorker) Done() <-chan struct{} { return w.done }
 func (w *fakeWorker) Exit() Exit            { return w.exit }
-func (w *fakeWorker) Stats() Stats          { return w.left }
+
+func (w *fakeWorker) Stats() Stats {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.left
+}
+
+func (w *fakeWorker) Sample(context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.left = w.now
+	return w.sample
+}
+
+func (w *fakeWorker) Check(ctx context.Context, path string) error {
+	w.mu.Lock()
+	w.asked = append(w.asked, path)
+	sick, hangs := w.sick, w.hangs
+	w.mu.Unlock()
+	if hangs {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	return sick
+}
+
+// uses changes the figures that the next Sample brings.
+func (w *fakeWorker) uses(change func(*Stats)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change(&w.now)
+}
 
 func (w *fakeWorker) Drain(ctx context.Context) error {
 	w.once[0].Do(func() { close(w.draining) })
@@ -129,6 +170,7 @@ type attempt struct {
 	spec   Spec
 	ctx    context.Context
 	result chan startResult
+	born   func(*fakeWorker)
 	late   bool // a cancelled start waits for the test all the same
 }
 
@@ -139,6 +181,9 @@ type startResult struct {
 
 func (a *attempt) ready() *fakeWorker {
 	w := newFakeWorker(1000 + a.spec.Generation)
+	if a.born != nil {
+		a.born(w)
+	}
 	a.result <- startResult{worker: w}
 	synctest.Wait()
 	return w
@@ -157,10 +202,13 @@ type rig struct {
 	t       *testing.T
 	attempt chan *attempt
 	kinds   []config.Hosting
+	born    func(*fakeWorker) // changes each worker before it is ready
 	log     *eventLog
 }
 
-func newRig(t *testing.T, cfg *config.Pool) *rig {
+func newRig(t *testing.T, cfg *config.Pool) *rig { return newRigOf(t, cfg, false) }
+
+func newRigOf(t *testing.T, cfg *config.Pool, expected bool) *rig {
 	r := &rig{t: t, attempt: make(chan *attempt, 100), log: &eventLog{}}
 	r.Pool = New(Options{
 		Config: cfg,
@@ -168,7 +216,8 @@ func newRig(t *testing.T, cfg *config.Pool) *rig {
 			r.kinds = append(r.kinds, h)
 			return r
 		},
-		Logger: slog.New(r.log),
+		Logger:   slog.New(r.log),
+		Expected: expected,
 	})
 	r.impossible = func(s state, e event) { t.Errorf("%v cannot happen in state %v", e, s) }
 	r.Open()
@@ -188,7 +237,7 @@ func bubble(t *testing.T, cfg *config.Pool, f func(t *testing.T, r *rig)) {
 
 // Start implements Starter beside Pool.Start, which the rig calls start.
 func (r *rig) Start(ctx context.Context, spec Spec) (Worker, error) {
-	a := &attempt{spec: spec, ctx: ctx, result: make(chan startResult)}
+	a := &attempt{spec: spec, ctx: ctx, result: make(chan startResult), born: r.born}
 	r.attempt <- a
 	select {
 	case s := <-a.result:
@@ -262,6 +311,17 @@ func (r *rig) reconfigure(cfg *config.Pool) *call {
 func (r *rig) acquire() *call {
 	return r.call(func(ctx context.Context) error {
 		l, err := r.Acquire(ctx)
+		if err == nil {
+			l.Release()
+		}
+		return err
+	})
+}
+
+// demand is acquire for a request.
+func (r *rig) demand() *call {
+	return r.call(func(ctx context.Context) error {
+		l, err := r.Demand(ctx)
 		if err == nil {
 			l.Release()
 		}

@@ -27,6 +27,12 @@ type generation struct {
 	callers []caller     // who waits for the outcome of its start
 	dead    bool         // its process ended by itself
 
+	replaces int    // the number of the one before, if it takes that one's place
+	watch    *watch // looks after it while it serves; nil if nothing is to be looked at
+
+	checking atomic.Bool  // a check of its health is under way
+	checks   atomic.Int64 // checks that its worker counts as requests
+
 	began   time.Time // of the start; fixed
 	readyAt time.Time
 
@@ -75,13 +81,27 @@ type started struct {
 	err    error
 }
 
-// start starts g's worker process. It belongs to a goroutine of its own.
-func (p *Pool) start(ctx context.Context, g *generation) {
+// start starts g's worker process, when those before it are gone. It belongs to a
+// goroutine of its own.
+func (p *Pool) start(ctx context.Context, g *generation, before []*generation) {
 	defer g.abandon(nil)
+	for _, b := range before {
+		select {
+		case <-b.gone:
+		case <-ctx.Done():
+			p.started <- started{g, nil, context.Cause(ctx)}
+			return
+		}
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, g.pool.StartupTimeout, errStartupTimeout)
 	defer cancel()
 	spec := Spec{Pool: g.pool, Program: g.pool.Program, Generation: g.number}
 	w, err := p.starter(g.pool.Program.Hosting).Start(ctx, spec)
+	if err == nil {
+		if err = p.awaitHealth(ctx, g, w); err != nil {
+			w = nil
+		}
+	}
 	p.started <- started{g, w, err}
 }
 

@@ -27,8 +27,10 @@ type machine struct {
 
 	number   int // of the last generation
 	failures int // in a row
+	crashes  crashes
+	tooMany  bool // the last failure was one too many
 	timer    *time.Timer
-	retry    <-chan time.Time // yields in state backoff only
+	retry    <-chan time.Time // yields in states backoff and failed only
 
 	status  Status // what it counts and keeps for the snapshot
 	replies []reply
@@ -64,10 +66,14 @@ type note struct {
 
 func newMachine(p *Pool, settings *config.Pool, expected bool) *machine {
 	m := &machine{p: p, settings: settings}
-	if expected {
-		m.open(&gate{})
-	} else {
+	switch {
+	case !expected:
 		m.open(&gate{err: ErrStopped})
+	case settings.Start == config.StartOnDemand:
+		m.state = idle
+		m.open(&gate{asleep: true})
+	default:
+		m.open(&gate{})
 	}
 	m.publish()
 	return m
@@ -91,8 +97,13 @@ func (m *machine) run() {
 			m.onStarted(s)
 		case d := <-p.departed:
 			m.onDeparted(d)
+		case <-p.demands:
+			m.apply(evDemand, order{reason: "a request came"}, nil)
+		case f := <-p.findings:
+			m.onFinding(f)
 		case <-crashed:
 			m.apply(evCrashed, order{}, nil)
+			m.judge()
 		case <-m.retry:
 			m.apply(evRetry, order{}, nil)
 		case <-p.closing:
@@ -106,6 +117,7 @@ func (m *machine) run() {
 
 // close stops the pool and returns when nothing of it is left.
 func (m *machine) close() {
+	m.p.noHooks()
 	m.apply(evStop, order{reason: "close"}, nil)
 	m.open(&gate{err: ErrClosed})
 	m.publish()
@@ -179,6 +191,7 @@ func (m *machine) onStarted(s started) {
 			return
 		}
 		m.apply(evUnready, order{}, err)
+		m.judge()
 	}
 	if g.worker == nil {
 		m.forget(g)
@@ -207,12 +220,20 @@ func (m *machine) onDeparted(d departed) {
 // forget drops a generation of which nothing is left.
 func (m *machine) forget(g *generation) {
 	m.leaving = slices.DeleteFunc(m.leaving, func(l *generation) bool { return l == g })
+	if t := m.p.gate.Load(); t.quiet && len(m.leaving) == 0 {
+		loud := *t
+		loud.quiet = false
+		m.open(&loud)
+	}
 	m.publish() // before Stop and Drained return
 	close(g.gone)
 }
 
 // apply moves the machine by the table's cell for e. err belongs to evUnready.
 func (m *machine) apply(e event, o order, err error) {
+	if m.state == running && (e == evRecycle || e == evReconfigure) && !overlaps(m.settings, o.settings) {
+		e = evReplace
+	}
 	from, step := m.state, m.state.on(e)
 	if step.do == never {
 		m.p.impossible(from, e)
@@ -240,27 +261,42 @@ func (m *machine) act(do action, o order, err error) note {
 		m.adopt(o)
 	case begin:
 		return m.begin(o)
+	case replace:
+		return m.replace(o)
 	case serve:
 		return m.serve()
 	case keep:
 		return m.refuse(err)
 	case delay:
 		n := m.refuse(err)
+		m.failed()
 		m.arm(0, &n)
-		if len(m.pending.callers) == 0 { // otherwise another start follows at once
+		if len(m.pending.callers) == 0 && !m.tooMany { // otherwise another start, or the end, follows at once
 			m.open(&gate{err: m.refusal(err)})
 		}
 		return n
 	case revive:
 		n, served := m.bury()
+		m.failed()
 		m.arm(served, &n)
 		return n
 	case bury:
 		n, served := m.bury()
+		m.failed()
 		m.failures, _ = nextRestart(m.failures, served, m.settings.RestartDelay, m.settings.RestartDelayMax)
 		return n
+	case rest:
+		return m.rest(o)
 	case halt:
 		return m.halt(o)
+	case fail:
+		return m.fail()
+	case anew:
+		m.crashes = nil
+		return m.begin(o)
+	case chance:
+		m.crashes = secondChance(time.Now(), m.settings.Failure)
+		return m.begin(order{reason: "second chance"})
 	}
 	return note{reason: o.reason}
 }

@@ -28,15 +28,22 @@ func needsGeneration(was, is *config.Pool) bool {
 	return !reflect.DeepEqual(workerSettings(*was), workerSettings(*is))
 }
 
+// overlaps says whether a generation with the settings is, or with the same ones
+// if that is nil, may run beside one with the settings was.
+func overlaps(was, is *config.Pool) bool {
+	return was.Recycle.Overlap && (is == nil || is.Recycle.Overlap)
+}
+
 // workerSettings leaves in c what only a start can tell a worker process, by
 // clearing what the pool applies itself. A setting that is not named here is a
 // worker's, so that a new one can at worst recycle a pool without need.
 func workerSettings(c config.Pool) config.Pool {
-	c.AutoStart = false
+	c.AutoStart, c.Start, c.IdleTimeout = false, "", 0
 	c.StartupTimeout, c.ShutdownTimeout, c.DrainTimeout = 0, 0, 0
 	c.MaxDraining = 0
 	c.RestartDelay, c.RestartDelayMax = 0, 0
 	c.QueueLength, c.QueueTimeout = 0, 0
+	c.Failure, c.Recycle, c.Health = config.Failure{}, config.Recycle{}, config.Health{}
 	return c
 }
 

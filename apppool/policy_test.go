@@ -41,6 +41,8 @@ func TestNeedsGeneration(t *testing.T) {
 	}{
 		"nothing":          {func(*config.Pool) {}, false},
 		"auto_start":       {func(c *config.Pool) { c.AutoStart = true }, false},
+		"start":            {func(c *config.Pool) { c.Start = config.StartOnDemand }, false},
+		"idle_timeout":     {func(c *config.Pool) { c.IdleTimeout++ }, false},
 		"startup_timeout":  {func(c *config.Pool) { c.StartupTimeout++ }, false},
 		"shutdown_timeout": {func(c *config.Pool) { c.ShutdownTimeout++ }, false},
 		"drain_timeout":    {func(c *config.Pool) { c.DrainTimeout++ }, false},
@@ -49,6 +51,9 @@ func TestNeedsGeneration(t *testing.T) {
 		"restart_max":      {func(c *config.Pool) { c.RestartDelayMax++ }, false},
 		"queue_length":     {func(c *config.Pool) { c.QueueLength++ }, false},
 		"queue_timeout":    {func(c *config.Pool) { c.QueueTimeout++ }, false},
+		"failure":          {func(c *config.Pool) { c.Failure.MaxCrashes++; c.Failure.OnFailed = []string{"x"} }, false},
+		"recycle":          {func(c *config.Pool) { c.Recycle.Requests++; c.Recycle.Overlap = false }, false},
+		"health":           {func(c *config.Pool) { c.Health.Path = "/healthz" }, false},
 		"max_concurrent":   {func(c *config.Pool) { c.MaxConcurrent++ }, true},
 		"max_streams":      {func(c *config.Pool) { c.MaxStreams++ }, true},
 		"stream_after":     {func(c *config.Pool) { c.StreamAfter++ }, true},

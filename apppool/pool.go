@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 
@@ -16,17 +17,20 @@ type Options struct {
 	Config  *config.Pool                 // its settings, as config.Load gives them; required
 	Starter func(config.Hosting) Starter // who starts its worker processes; required, called from any goroutine
 	Logger  *slog.Logger                 // nil discards
+	Failed  Failed                       // runs on_failed; nil does nothing
 
-	// Expected says that Start will follow: requests that come before it wait,
-	// as they do while the pool starts, instead of finding it stopped.
+	// Expected says that the pool is to run. If it starts on demand it is idle
+	// from the beginning. Otherwise Start will follow: requests that come before
+	// it wait, as they do while the pool starts, instead of finding it stopped.
 	Expected bool
 }
 
 // Pool is an application pool. See the package's comment for what it promises.
 type Pool struct {
-	name    string
-	starter func(config.Hosting) Starter
-	log     *slog.Logger
+	name     string
+	starter  func(config.Hosting) Starter
+	onFailed Failed
+	log      *slog.Logger
 
 	// What callers read without asking the pool's goroutine.
 	gate     atomic.Pointer[gate]
@@ -37,10 +41,14 @@ type Pool struct {
 	orders   chan order
 	started  chan started
 	departed chan departed
+	findings chan finding
+	demands  chan struct{} // holds one: that a request found the pool idle
 
 	life    context.Context // ended when what is left is to be killed
 	end     context.CancelCauseFunc
-	tasks   sync.WaitGroup // starts and departures under way
+	hooks   context.Context // ended when commands are to end: the pool closes
+	noHooks context.CancelFunc
+	tasks   sync.WaitGroup // starts, departures, watches and commands under way
 	opened  sync.Once
 	closed  sync.Once
 	closing chan struct{} // closed by Close
@@ -48,18 +56,23 @@ type Pool struct {
 
 	machine    *machine           // the pool's goroutine's own
 	impossible func(state, event) // told of what cannot happen
+	spread     func() float64     // in [0, 1), at random
 }
 
-// New returns a pool that is stopped. It must be opened before its other methods
+// New returns a pool that is stopped, or idle. It must be opened before its other methods
 // are used.
 func New(o Options) *Pool {
 	p := &Pool{
 		name:     o.Config.Name,
 		starter:  o.Starter,
+		onFailed: o.Failed,
 		log:      o.Logger,
 		orders:   make(chan order),
 		started:  make(chan started),
 		departed: make(chan departed),
+		findings: make(chan finding),
+		demands:  make(chan struct{}, 1),
+		spread:   rand.Float64,
 		closing:  make(chan struct{}),
 		done:     make(chan struct{}),
 	}
@@ -71,6 +84,7 @@ func New(o Options) *Pool {
 		p.log.Error("event cannot happen in this state", "state", s.String(), "event", e.String())
 	}
 	p.life, p.end = context.WithCancelCause(context.Background())
+	p.hooks, p.noHooks = context.WithCancel(p.life)
 	p.machine = newMachine(p, o.Config, o.Expected)
 	return p
 }

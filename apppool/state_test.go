@@ -14,17 +14,19 @@ import (
 // how the caller fares, "ok", "waits" or "error". It is written a second time on
 // purpose.
 const table = `
-            start                  stop            recycle                  reconfigure              ready              unready              crashed             retry
-stopped     starting/begin/waits   stopped/halt/ok starting/begin/waits     stopped/adopt/ok         -                  -                    -                   -
-starting    starting/join/waits    stopped/halt/ok starting/pend/waits      starting/pend/waits      running/serve/ok   backoff/delay/error  -                   -
-backoff     starting/begin/waits   stopped/halt/ok starting/begin/waits     starting/begin/waits     -                  -                    -                   starting/begin/
-running     running/answer/ok      stopped/halt/ok overlapping/begin/waits  overlapping/begin/waits  -                  -                    backoff/revive/     -
-overlapping overlapping/answer/ok  stopped/halt/ok overlapping/pend/waits   overlapping/pend/waits   running/serve/ok   running/keep/error   starting/bury/waits -
+            start                  stop            recycle                  reconfigure              replace                 ready              unready              crashed             retry            exhausted    demand                  idle
+stopped     starting/begin/waits   stopped/halt/ok starting/begin/waits     stopped/adopt/ok         -                       -                  -                    -                   -                -            stopped/answer/         -
+starting    starting/join/waits    stopped/halt/ok starting/pend/waits      starting/pend/waits      -                       running/serve/ok   backoff/delay/error  -                   -                -            starting/answer/        -
+backoff     starting/begin/waits   stopped/halt/ok starting/begin/waits     starting/begin/waits     -                       -                  -                    -                   starting/begin/  failed/fail/ backoff/answer/         -
+running     running/answer/ok      stopped/halt/ok overlapping/begin/waits  overlapping/begin/waits  starting/replace/waits  -                  -                    backoff/revive/     -                -            running/answer/         idle/rest/
+overlapping overlapping/answer/ok  stopped/halt/ok overlapping/pend/waits   overlapping/pend/waits   -                       running/serve/ok   running/keep/error   starting/bury/waits -                -            overlapping/answer/     -
+failed      starting/anew/waits    stopped/halt/ok starting/anew/waits      starting/anew/waits      -                       -                  -                    -                   starting/chance/ -            failed/answer/          -
+idle        starting/begin/waits   stopped/halt/ok starting/begin/waits     idle/adopt/ok            -                       -                  -                    -                   -                -            starting/begin/         -
 `
 
 var (
-	stateNames  = []string{"stopped", "starting", "backoff", "running", "overlapping"}
-	actionNames = []string{"-", "answer", "begin", "join", "pend", "adopt", "serve", "keep", "delay", "revive", "bury", "halt"}
+	stateNames  = []string{"stopped", "starting", "backoff", "running", "overlapping", "failed", "idle"}
+	actionNames = []string{"-", "answer", "begin", "replace", "join", "pend", "adopt", "serve", "keep", "delay", "revive", "bury", "halt", "fail", "anew", "chance", "rest"}
 )
 
 // TestTable walks every cell with a real pool.
@@ -61,7 +63,15 @@ func step0(s state) step { return step{s, never} }
 
 // walk brings a pool into state s, lets e happen, and looks what became of it.
 func walk(t *testing.T, s state, e event, next, fate string) {
-	r := newRig(t, testConfig())
+	r := newRig(t, with(func(c *config.Pool) {
+		if s == failed || e == evExhausted {
+			c.Failure = config.Failure{MaxCrashes: 1, Window: time.Hour, SecondChance: restartDelay}
+		}
+		c.Recycle.Overlap = e != evReplace
+		if s == idle || e == evIdle {
+			c.IdleTimeout = idleTimeout
+		}
+	}))
 	var w *fakeWorker
 	var c *call    // who waits for the start in flight
 	var a *attempt // the start in flight
@@ -69,17 +79,20 @@ func walk(t *testing.T, s state, e event, next, fate string) {
 	case starting:
 		c = r.start()
 		a = r.next()
-	case backoff:
+	case backoff, failed: // as the settings are
 		r.start()
 		r.next().fail()
 	case running:
 		w = r.up()
+	case idle:
+		close(r.up().finish)
+		time.Sleep(2 * idleTimeout)
 	case overlapping:
 		w = r.up()
 		c = r.recycle("test")
 		a = r.next()
 	}
-	if got := r.snapshot.Load().state; got != s {
+	if got := r.snapshot.Load().state; got != s && e != evExhausted { // which has moved it on
 		t.Fatalf("set up state %s, want %s", stateNames[got], stateNames[s])
 	}
 	switch e {
@@ -90,10 +103,17 @@ func walk(t *testing.T, s state, e event, next, fate string) {
 			close(w.finish)
 		}
 		c = r.stop()
-	case evRecycle:
+	case evRecycle, evReplace: // as the settings are
 		c = r.recycle("test")
 	case evReconfigure:
 		c = r.reconfigure(with(func(p *config.Pool) { p.Program.Args = []string{"-v"} }))
+	case evDemand:
+		r.demands <- struct{}{} // as a request says that has looked before
+		synctest.Wait()
+	case evIdle:
+		time.Sleep(2 * idleTimeout)
+		synctest.Wait()
+	case evExhausted: // the failure was the last one that may be
 	case evReady:
 		a.ready()
 	case evUnready:

@@ -10,7 +10,7 @@ import (
 type Status struct {
 	Name       string
 	Hosting    config.Hosting // of the generation that serves; of the settings if none does; "" without a program
-	State      string         // "stopped", "starting", "running", "overlapping"
+	State      string         // "stopped", "starting", "running", "overlapping", "failed", "idle"
 	Generation int            // that serves; the last one that was started if none does
 	Queued     int            // requests that wait for a generation
 	Crashes    int            // generations whose process ended by itself while they served
@@ -18,7 +18,7 @@ type Status struct {
 	Cut        int            // old generations that were stopped before they had finished
 	LastReason string         // the last order that was carried out, or what went wrong since
 	LastOutput []string       // if something went wrong: the last lines that it printed
-	RetryAt    time.Time      // in a back-off: when the next start is due; otherwise zero
+	RetryAt    time.Time      // in a back-off, or before a second chance: when the next start is due; otherwise zero
 	Workers    []WorkerStatus // by generation
 }
 

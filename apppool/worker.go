@@ -47,7 +47,18 @@ type Worker interface {
 	// by kill. It returns when the process is gone. Repeatable.
 	Stop(ctx context.Context) error
 
-	// Stats is a snapshot of the worker's own figures. It does not block.
+	// Check asks the worker whether it is healthy: for path, or for "" by its
+	// own check, if it has one. It returns nil, or why it is not; no answer before
+	// ctx ends is the cause of ctx.
+	Check(ctx context.Context, path string) error
+
+	// Sample asks the process and the system for its figures, for Stats to
+	// return. It blocks until they are there, or until ctx ends. Some may have
+	// been got in spite of an error.
+	Sample(ctx context.Context) error
+
+	// Stats is a snapshot of the worker's own figures as they are known here;
+	// some only Sample brings up to date. It does not block.
 	Stats() Stats
 }
 
@@ -61,11 +72,17 @@ type Exit struct {
 // Stats are the figures of one worker process.
 type Stats struct {
 	StartedAt   time.Time
-	Requests    uint64 // answered or begun since its start
-	Active      int    // requests running now
-	Queued      int    // requests waiting for a slot in it
-	Streams     int    // upgraded and long-streaming requests
-	Connections int    // client connections that it owns
+	Requests    uint64        // answered or begun since its start
+	Finished    uint64        // that ran and have ended
+	Active      int           // requests running now
+	Queued      int           // requests waiting for a slot in it
+	Streams     int           // upgraded and long-streaming requests
+	Oldest      time.Duration // for which the oldest has run that is active
+	Connections int           // client connections that it owns
+
+	RSS     int64         // bytes of its memory in RAM; 0 where the system does not tell
+	Private int64         // bytes of its memory that are its own, in RAM or swapped out; 0 likewise
+	CPU     time.Duration // that it has used; 0 likewise
 }
 
 // StartError is a start that did not succeed.

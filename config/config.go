@@ -53,6 +53,8 @@ type Pool struct {
 	Name            string
 	Dir             string        // PoolsDir/Name: where the app's binaries lie
 	AutoStart       bool          // start with the host; otherwise by `aerie pool start`
+	Start           Start         // when its process starts, if it starts by itself (IIS startMode)
+	IdleTimeout     time.Duration // without a request, after which the process is stopped until the next one; 0 is never (IIS idleTimeout)
 	StartupTimeout  time.Duration // from process start to ready (ANCM startupTimeLimit)
 	ShutdownTimeout time.Duration // from the polite stop to the kill (ANCM shutdownTimeLimit)
 	DrainTimeout    time.Duration // for requests and connections of a replaced generation
@@ -64,8 +66,62 @@ type Pool struct {
 	MaxConcurrent   int           // requests that run at once in each worker process; 0 is no limit
 	MaxStreams      int           // upgraded and long-streaming requests beside those, in each worker process
 	StreamAfter     time.Duration // a request that runs for longer counts as a stream
+	Failure         Failure       // [pools.NAME.failure]
+	Recycle         Recycle       // [pools.NAME.recycle]
+	Health          Health        // [pools.NAME.health]
 
 	Program *Program // what the pool runs, from the apps that name it; nil when none does
+}
+
+// Start says when the process of a pool starts.
+type Start string
+
+// The values of Start.
+const (
+	StartAlways   Start = "always"    // with the host
+	StartOnDemand Start = "on_demand" // with the first request
+)
+
+// Failure is the [pools.NAME.failure] table: when the host gives a pool up (IIS
+// rapid-fail protection). A failure is a worker process that ends by itself, or
+// one that does not become ready while no other one serves.
+type Failure struct {
+	MaxCrashes   int           // failures within Window after which the pool is failed; 0 never gives up (IIS rapidFailProtectionMaxCrashes)
+	Window       time.Duration // slides (IIS rapidFailProtectionInterval)
+	SecondChance time.Duration // after which a failed pool is started once more by itself; 0 never
+	OnFailed     []string      // command that is run when the pool fails, the program absolute; empty runs none (IIS autoShutdownExe)
+}
+
+// Recycle is the [pools.NAME.recycle] table: when a pool's worker process is
+// replaced without having been asked for (IIS recycling). A trigger that is zero
+// or empty is off.
+type Recycle struct {
+	Overlap       bool          // the new process starts beside the old one; otherwise when that is gone (IIS disallowOverlappingRotation)
+	Interval      time.Duration // age of the process (IIS periodicRestart time)
+	Schedule      []TimeOfDay   // every day at these times (IIS periodicRestart schedule)
+	Requests      int           // answered by the process (IIS periodicRestart requests)
+	Memory        int64         // bytes of its memory that lie in RAM
+	PrivateMemory int64         // bytes that are its own, swapped ones included (IIS periodicRestart privateMemory)
+	CPU           int           // percent of one CPU that it uses on average over CPUWindow (IIS cpu limit)
+	CPUWindow     time.Duration // (IIS cpu resetInterval)
+	Jitter        time.Duration // up to which Interval and Schedule are put off at random, so that pools do not recycle at once
+	Spacing       time.Duration // least time between two automatic recycles, whatever their reason
+}
+
+// Health is the [pools.NAME.health] table: when a pool's worker process is
+// replaced because it does not work.
+type Health struct {
+	Path           string        // that a healthy application answers with 200 to 399; "" asks the SDK's own check of an in-process one
+	Interval       time.Duration // between two checks; 0 makes none once the process serves (IIS pingInterval)
+	Timeout        time.Duration // of one check (IIS pingResponseTime)
+	UnhealthyAfter int           // checks that fail in a row
+	HangTimeout    time.Duration // for which all slots are taken and no request ends; 0 is no matter
+}
+
+// TimeOfDay is a time of day in a time zone.
+type TimeOfDay struct {
+	Hour, Minute int
+	Zone         *time.Location // never nil; time.Local if the file names none
 }
 
 // Program is what a pool runs: the keys on which all apps of a pool agree.

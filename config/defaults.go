@@ -35,6 +35,7 @@ func DefaultPool(name string) *Pool {
 	return &Pool{
 		Name:            name,
 		AutoStart:       true,
+		Start:           StartAlways,
 		StartupTimeout:  2 * time.Minute,
 		ShutdownTimeout: 10 * time.Second,
 		DrainTimeout:    30 * time.Second,
@@ -46,6 +47,9 @@ func DefaultPool(name string) *Pool {
 		MaxConcurrent:   5000,
 		MaxStreams:      10000,
 		StreamAfter:     30 * time.Second,
+		Failure:         Failure{MaxCrashes: 10, Window: 5 * time.Minute, SecondChance: 5 * time.Minute},
+		Recycle:         Recycle{Overlap: true, CPUWindow: 5 * time.Minute, Jitter: time.Minute, Spacing: time.Minute},
+		Health:          Health{Interval: 30 * time.Second, Timeout: 10 * time.Second, UnhealthyAfter: 3},
 	}
 }
 

@@ -45,7 +45,7 @@ type Changes struct {
 	PoolsAdded      []string
 	PoolsRemoved    []string
 	ProgramChanged  []Changed // process, args, env, hosting: needs a new generation; also of a pool that gains its first program or loses its last
-	SettingsChanged []Changed // the keys of [pools.NAME]
+	SettingsChanged []Changed // the keys of [pools.NAME] and of the tables in it
 
 	SitesAdded   []string
 	SitesRemoved []string
@@ -71,7 +71,7 @@ func Diff(old, new *Config) *Changes {
 	for _, name := range both {
 		a, b := old.Pools[name], new.Pools[name]
 		d.ProgramChanged = appendChanged(d.ProgramChanged, name, programChanges(a, b))
-		d.SettingsChanged = appendChanged(d.SettingsChanged, name, settingChanges("", a.settings(), b.settings()))
+		d.SettingsChanged = appendChanged(d.SettingsChanged, name, poolChanges(a, b))
 	}
 	oldSites, newSites := old.sitesByName(), new.sitesByName()
 	d.SitesAdded, d.SitesRemoved, both = compareSets(oldSites, newSites)
@@ -128,6 +128,15 @@ func hostChanges(a, b *Host) []Change {
 		settingChanges("", a.settings(), b.settings()),
 		settingChanges("limits.", a.Limits.settings(), b.Limits.settings()),
 		settingChanges("log.", a.Log.settings(), b.Log.settings()),
+	)
+}
+
+func poolChanges(a, b *Pool) []Change {
+	return slices.Concat(
+		settingChanges("", a.settings(), b.settings()),
+		settingChanges("failure.", a.Failure.settings(), b.Failure.settings()),
+		settingChanges("recycle.", a.Recycle.settings(), b.Recycle.settings()),
+		settingChanges("health.", a.Health.settings(), b.Health.settings()),
 	)
 }
 

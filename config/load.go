@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -26,7 +28,7 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	d := &decoder{file: path}
+	d := &decoder{file: path, system: runtime.GOOS}
 	cfg := d.decode(abs, string(data))
 	if len(d.problems) > 0 {
 		sortProblems(d.problems)
@@ -59,6 +61,7 @@ func (d *decoder) decode(path, text string) *Config {
 	root.close()
 
 	d.linkPools(cfg, entries)
+	d.checkProbes(cfg, entries)
 	d.programs(cfg, entries)
 	d.checkSites(cfg)
 	return cfg
@@ -121,9 +124,38 @@ func (d *decoder) pools(t *table, cfg *Config) {
 			cfg.addPool(pool)
 		}
 		pt.read(pool.settings())
+		failure := pt.sub("failure")
+		failure.read(pool.Failure.settings())
+		failure.close()
+		recycle := pt.sub("recycle")
+		recycle.read(pool.Recycle.settings())
+		recycle.close()
+		health := pt.sub("health")
+		health.read(pool.Health.settings())
+		health.close()
 		pt.close()
+		pool.Failure.OnFailed = cfg.command(pool.Failure.OnFailed)
 		d.checkDelays(pt, pool)
+		d.checkRecycle(recycle, &pool.Recycle)
+		d.checkHang(pt, health, pool)
 	}
+}
+
+// command makes the program of a command absolute: a bare name is one of PATH,
+// anything else a path.
+func (c *Config) command(words []string) []string {
+	if len(words) == 0 || words[0] == "" {
+		return nil
+	}
+	words = slices.Clone(words)
+	if !strings.ContainsAny(words[0], `/\`) {
+		if found, err := exec.LookPath(words[0]); err == nil && filepath.IsAbs(found) {
+			words[0] = found
+			return words
+		}
+	}
+	words[0] = c.abs(words[0])
+	return words
 }
 
 // checkDelays compares the two delays, unless one of them is reported already.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -126,6 +127,8 @@ log = { access = false, max_size = "7GB", max_files = 0 }
 
 [pools.idle]
 auto_start = false
+start = "on_demand"
+idle_timeout = "4s"
 startup_timeout = "1s"
 shutdown_timeout = "0s"
 drain_timeout = "0s"
@@ -134,9 +137,31 @@ restart_delay = "1ms"
 restart_delay_max = "1ms"
 queue_length = 0
 queue_timeout = "2s"
-max_concurrent = 0
+max_concurrent = 9
 max_streams = 1
 stream_after = "3s"
+[pools.idle.failure]
+max_crashes = 0
+window = "1s"
+second_chance = "0s"
+on_failed = ["/bin/x", "y", ""]
+[pools.idle.recycle]
+overlap = false
+interval = "2m"
+schedule = ["03:00", "15:30 Europe/Berlin"]
+requests = 2
+memory = "3KiB"
+private_memory = 4
+cpu = 5
+cpu_window = "6s"
+jitter = "7s"
+spacing = "8s"
+[pools.idle.health]
+path = "/healthz?a=b"
+interval = "0s"
+timeout = "1s"
+unhealthy_after = 2
+hang_timeout = "3s"
 
 [[sites]]
 name = "s"
@@ -178,7 +203,10 @@ max_connections = 6`; got != want {
 	if got, want := cfg.Host.Log, (HostLog{MaxSize: 7e9}); got != want {
 		t.Errorf("host.log: got %+v, want %+v", got, want)
 	}
-	if got, want := settingsText(cfg.Pools["idle"].settings()), `auto_start = false
+	idle := cfg.Pools["idle"]
+	if got, want := settingsText(slices.Concat(idle.settings(), idle.Failure.settings(), idle.Recycle.settings(), idle.Health.settings())), `auto_start = false
+start = "on_demand"
+idle_timeout = 4s
 startup_timeout = 1s
 shutdown_timeout = 0s
 drain_timeout = 0s
@@ -187,9 +215,28 @@ restart_delay = 1ms
 restart_delay_max = 1ms
 queue_length = 0
 queue_timeout = 2s
-max_concurrent = 0
+max_concurrent = 9
 max_streams = 1
-stream_after = 3s`; got != want {
+stream_after = 3s
+max_crashes = 0
+window = 1s
+second_chance = 0s
+on_failed = [`+quote(cfg.abs("/bin/x"))+`, "y", ""]
+overlap = false
+interval = 2m
+schedule = ["03:00", "15:30 Europe/Berlin"]
+requests = 2
+memory = 3KiB
+private_memory = 4B
+cpu = 5
+cpu_window = 6s
+jitter = 7s
+spacing = 8s
+path = "/healthz?a=b"
+interval = 0s
+timeout = 1s
+unhealthy_after = 2
+hang_timeout = 3s`; got != want {
 		t.Errorf("pools.idle: got\n%s\nwant\n%s", got, want)
 	}
 	if cfg.Pools["idle"].Program != nil {
@@ -243,7 +290,7 @@ func TestSettingsRoundTrip(t *testing.T) {
 	cfg := load(t, "")
 	site, pool := DefaultSite(), DefaultPool("x")
 	site.Limits.MaxBody, site.Limits.MinBodyRate = 1<<62, 3<<40
-	for _, s := range append(append(cfg.Host.Limits.settings(), site.Limits.settings()...), pool.settings()...) {
+	for _, s := range slices.Concat(cfg.Host.Limits.settings(), site.Limits.settings(), pool.settings(), pool.Recycle.settings(), pool.Health.settings()) {
 		text := s.value.String()
 		var v any = text
 		switch value := s.value.(type) {
@@ -251,6 +298,12 @@ func TestSettingsRoundTrip(t *testing.T) {
 			v = int64(*value.p)
 		case boolean:
 			v = *value.p
+		case word[Start]:
+			v = string(*value.p)
+		case probePath:
+			v = *value.p
+		case schedule:
+			v = []any{}
 		}
 		if err := s.value.set(v); err != nil || s.value.String() != text {
 			t.Errorf("%s: %s became %s, %v", s.key, text, s.value, err)

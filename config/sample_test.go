@@ -13,20 +13,24 @@ import (
 // schema is every key that the decoder reads, by the table that holds it.
 func schema() map[string][]setting {
 	var (
-		host Host
-		site Site
-		app  App
-		pool string
-		prog Program
+		host  Host
+		site  Site
+		app   App
+		pool  string
+		prog  Program
+		hello Pool
 	)
 	return map[string][]setting{
-		"host":         host.settings(),
-		"host.limits":  host.Limits.settings(),
-		"host.log":     host.Log.settings(),
-		"pools.hello":  new(Pool).settings(),
-		"sites":        site.settings(),
-		"sites.limits": site.Limits.settings(),
-		"sites.apps":   slices.Concat(app.settings(&pool), prog.settings()),
+		"host":                host.settings(),
+		"host.limits":         host.Limits.settings(),
+		"host.log":            host.Log.settings(),
+		"pools.hello":         hello.settings(),
+		"pools.hello.failure": hello.Failure.settings(),
+		"pools.hello.recycle": hello.Recycle.settings(),
+		"pools.hello.health":  hello.Health.settings(),
+		"sites":               site.settings(),
+		"sites.limits":        site.Limits.settings(),
+		"sites.apps":          slices.Concat(app.settings(&pool), prog.settings()),
 	}
 }
 

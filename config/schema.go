@@ -56,6 +56,8 @@ func (l *HostLog) settings() []setting {
 func (p *Pool) settings() []setting {
 	return []setting{
 		{"auto_start", boolean{&p.AutoStart}},
+		{"start", word[Start]{&p.Start, []Start{StartAlways, StartOnDemand}}},
+		{"idle_timeout", duration{&p.IdleTimeout, zero}},
 		{"startup_timeout", duration{&p.StartupTimeout, positive}},
 		{"shutdown_timeout", duration{&p.ShutdownTimeout, zero}},
 		{"drain_timeout", duration{&p.DrainTimeout, zero}},
@@ -67,6 +69,43 @@ func (p *Pool) settings() []setting {
 		{"max_concurrent", count{&p.MaxConcurrent, zero}},
 		{"max_streams", count{&p.MaxStreams, positive}},
 		{"stream_after", duration{&p.StreamAfter, positive}},
+	}
+}
+
+// settings are the keys of [pools.NAME.failure].
+func (f *Failure) settings() []setting {
+	return []setting{
+		{"max_crashes", count{&f.MaxCrashes, zero}},
+		{"window", duration{&f.Window, positive}},
+		{"second_chance", duration{&f.SecondChance, zero}},
+		{"on_failed", commandLine{&f.OnFailed}},
+	}
+}
+
+// settings are the keys of [pools.NAME.recycle].
+func (r *Recycle) settings() []setting {
+	return []setting{
+		{"overlap", boolean{&r.Overlap}},
+		{"interval", duration{&r.Interval, zero}},
+		{"schedule", schedule{&r.Schedule}},
+		{"requests", count{&r.Requests, zero}},
+		{"memory", size[int64]{&r.Memory, zero}},
+		{"private_memory", size[int64]{&r.PrivateMemory, zero}},
+		{"cpu", count{&r.CPU, zero}},
+		{"cpu_window", duration{&r.CPUWindow, positive}},
+		{"jitter", duration{&r.Jitter, zero}},
+		{"spacing", duration{&r.Spacing, positive}},
+	}
+}
+
+// settings are the keys of [pools.NAME.health].
+func (h *Health) settings() []setting {
+	return []setting{
+		{"path", probePath{&h.Path}},
+		{"interval", duration{&h.Interval, zero}},
+		{"timeout", duration{&h.Timeout, positive}},
+		{"unhealthy_after", count{&h.UnhealthyAfter, positive}},
+		{"hang_timeout", duration{&h.HangTimeout, zero}},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 // decoder collects the problems of one file.
 type decoder struct {
 	file     string
+	system   string // runtime.GOOS
 	lines    lineMap
 	problems []Problem
 }

@@ -137,6 +137,24 @@ func (a arguments) set(v any) error {
 
 func (a arguments) String() string { return quoteAll(*a.p) }
 
+// commandLine is a program with its arguments, [] for none.
+type commandLine struct{ p *[]string }
+
+func (c commandLine) set(v any) error {
+	words := []string{}
+	err := eachString(v, func(i int, s string) error {
+		if i == 0 && s == "" {
+			return errors.New("must not be empty: the first word is the program")
+		}
+		words = append(words, s)
+		return nil
+	})
+	*c.p = words
+	return err
+}
+
+func (c commandLine) String() string { return quoteAll(*c.p) }
+
 // environment is what a program finds in its environment beside what the host
 // puts there.
 type environment struct{ p *map[string]string }

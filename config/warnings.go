@@ -3,6 +3,7 @@ package config
 import (
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -47,6 +48,7 @@ func (c *Config) Warnings() []Problem {
 	} else {
 		for _, name := range slices.Sorted(maps.Keys(c.Pools)) {
 			c.warnProgram(w, c.Pools[name])
+			c.warnCommand(w, c.Pools[name])
 		}
 	}
 	sortProblems(w.problems)
@@ -102,6 +104,17 @@ func (c *Config) warnProgram(w *decoder, pool *Pool) {
 		w.problem(at, "there is no file %s: pool %q (%s) cannot start", file, pool.Name, pool.Program.Hosting)
 	case runtime.GOOS != "windows" && info.Mode()&0o111 == 0:
 		w.problem(at, "%s is not executable (mode %04o)", file, info.Mode().Perm())
+	}
+}
+
+// warnCommand warns of a command for a failed pool that could not be run now.
+func (c *Config) warnCommand(w *decoder, pool *Pool) {
+	if len(pool.Failure.OnFailed) == 0 {
+		return
+	}
+	at := (&place{}).key("pools").key(pool.Name).key("failure").key("on_failed")
+	if _, err := exec.LookPath(pool.Failure.OnFailed[0]); err != nil {
+		w.problem(at, "there is no program %s", pool.Failure.OnFailed[0])
 	}
 }
 

@@ -118,6 +118,8 @@ func TestDefaults(t *testing.T) {
 	}
 	heads := []struct{ table, head string }{
 		{"host", "[host]"}, {"host.limits", "[host.limits]"}, {"host.log", "[host.log]"}, {"pools.NAME", "[pools.NAME]"},
+		{"pools.NAME.failure", "[pools.NAME.failure]"}, {"pools.NAME.recycle", "[pools.NAME.recycle]"},
+		{"pools.NAME.health", "[pools.NAME.health]"},
 		{"sites", "[[sites]]"}, {"sites.limits", "[sites.limits]"}, {"sites.apps", "[[sites.apps]]"},
 	}
 	var full, short strings.Builder

@@ -132,7 +132,7 @@ func (h *Host) open(ctx context.Context) error {
 	})
 	h.tasks.Go(h.rotateLogs)
 	for _, p := range h.pools.all() {
-		if starts(cfg.Pools[p.name]) {
+		if startsNow(cfg.Pools[p.name]) {
 			h.tasks.Go(func() { h.startPool(p) })
 		}
 	}
@@ -213,11 +213,11 @@ func (h *Host) starters() {
 	h.inproc = &inproc.Starter{
 		Launcher: h.launcher, SocketDir: h.service.socketDir, Log: log,
 		AccessLog: func() (*os.File, error) { return h.accessFile.File(), nil },
-		Settings:  h.settings, Env: workerEnvironment, HostAway: func() time.Duration { return h.next.Load().Host.HostAway },
+		Settings:  h.settings, Site: h.siteOf, Env: workerEnvironment, HostAway: func() time.Duration { return h.next.Load().Host.HostAway },
 		Owner: h, Started: h.service.started, Running: h.pools.running, Ended: h.pools.ended, Logger: h.log,
 	}
 	h.outproc = &outproc.Starter{
-		Launcher: h.launcher, SocketDir: h.service.socketDir, Log: log, Env: workerEnvironment,
+		Launcher: h.launcher, SocketDir: h.service.socketDir, Log: log, Env: workerEnvironment, Site: h.siteOf,
 		Trusted: func(a netip.Addr) bool { return h.routes.Load().trusts(a) }, Logger: h.log,
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 
 	"aerie/admin"
@@ -98,14 +99,20 @@ func (h *Host) newPool(cfg *config.Pool) *pool {
 		Logger:   h.log,
 		Starter:  h.starter,
 		Expected: starts(cfg),
+		Failed: func(ctx context.Context, command []string, reason string) {
+			h.onFailed(ctx, cfg.Name, command, reason)
+		},
 	})}
 	p.Open()
 	h.pools.add(p)
 	return p
 }
 
-// starts reports whether the pool starts with the host.
+// starts reports whether the pool is to run with the host.
 func starts(p *config.Pool) bool { return p.AutoStart && p.Program != nil }
+
+// startsNow reports whether its process starts with the host, too.
+func startsNow(p *config.Pool) bool { return starts(p) && p.Start == config.StartAlways }
 
 func (h *Host) starter(hosting config.Hosting) apppool.Starter {
 	if hosting == config.InProcess {
@@ -136,6 +143,21 @@ func (h *Host) settingsIn(cfg *config.Config, pool string) (*worker.Settings, er
 		Trusted: cfg.Host.TrustedProxies, Limits: connLimits(cfg), Head: headLimits(cfg),
 		Concurrency: concurrency(p), AccessLog: cfg.Host.Log.Access, HostSocket: h.service.path(pool),
 	}, nil
+}
+
+// siteOf finds the first site with an application of the pool that answers a
+// path: a binding of the site, and the application's path base. Without one it
+// returns zeros.
+func (h *Host) siteOf(pool, path string) (b config.Binding, pathBase string) {
+	path, _, _ = strings.Cut(path, "?")
+	for _, s := range h.next.Load().Sites {
+		for _, a := range s.Apps { // the longest path first
+			if a.Pool.Name == pool && a.Answers(path) {
+				return s.Bindings[0], strings.TrimSuffix(a.Path, "/")
+			}
+		}
+	}
+	return config.Binding{}, ""
 }
 
 // settingsDiffer reports whether the pool's workers are to be told of a new

@@ -139,7 +139,7 @@ func (h *Host) changePools(ctx context.Context, old, cfg *config.Config, diff *c
 		try(name, func() error { return h.addPool(ctx, cfg.Pools[name]) })
 	}
 	for name := range changed {
-		try(name, func() error { return h.pools.find(name).Reconfigure(ctx, cfg.Pools[name]) })
+		try(name, func() error { return h.changePool(ctx, old.Pools[name], cfg.Pools[name]) })
 	}
 	wg.Wait()
 	if len(errs) == 0 {
@@ -152,6 +152,21 @@ func (h *Host) changePools(ctx context.Context, old, cfg *config.Config, diff *c
 		}
 	}
 	return errors.Join(errors.Join(errs...), h.removePools(context.WithoutCancel(ctx), diff.PoolsAdded))
+}
+
+// changePool gives a pool its new settings. One that had nothing to run, or waited
+// for a request and is not to any more, is started.
+func (h *Host) changePool(ctx context.Context, old, cfg *config.Pool) error {
+	p := h.pools.find(cfg.Name)
+	if err := p.Reconfigure(ctx, cfg); err != nil {
+		return err
+	}
+	if starts(cfg) && old.Program == nil || startsNow(cfg) && starts(old) && !startsNow(old) {
+		if err := p.Start(ctx); err != nil {
+			return errors.Join(err, p.Reconfigure(ctx, old))
+		}
+	}
+	return nil
 }
 
 // printed are the last lines that a process printed which did not start, to go
@@ -171,7 +186,7 @@ func (h *Host) addPool(ctx context.Context, cfg *config.Pool) error {
 	if err := h.service.open(cfg.Name, h.server); err != nil {
 		return err
 	}
-	if !starts(cfg) {
+	if !startsNow(cfg) {
 		return nil
 	}
 	return p.Start(ctx)

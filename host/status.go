@@ -60,7 +60,7 @@ func poolStatus(p *pool) admin.PoolStatus {
 	out := admin.PoolStatus{
 		Name: st.Name, Hosting: string(st.Hosting), State: st.State, Generation: st.Generation,
 		Queued: st.Queued + p.gate.Stats().Queued, Crashes: st.Crashes, Recycles: st.Recycles,
-		LastReason: st.LastReason, LastOutput: st.LastOutput, Workers: []admin.WorkerStatus{},
+		LastReason: st.LastReason, LastOutput: st.LastOutput, RetryAt: st.RetryAt, Workers: []admin.WorkerStatus{},
 	}
 	for _, w := range st.Workers {
 		ws := admin.WorkerStatus{

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 
 	"aerie/apppool"
+	"aerie/config"
 	"aerie/internal/h1"
 	"aerie/internal/logfile"
 	"aerie/internal/process"
@@ -33,6 +34,7 @@ type Starter struct {
 	Log       func(pool string) (*logfile.File, error)                        // the pool's log; the worker's stdout and stderr
 	AccessLog func() (*os.File, error)                                        // where the worker appends its access log; the caller keeps it
 	Settings  func(pool string, generation int) (*worker.Settings, error)     // what a worker is to serve by now
+	Site      func(pool, path string) (b config.Binding, pathBase string)     // of the site and application of the pool that a path belongs to
 	Env       func() []string                                                 // the host's environment as workers get it
 	HostAway  func() time.Duration                                            // how long a worker lives on without a host
 	Owner     Owner                                                           // takes connections that leave workers

@@ -17,6 +17,7 @@ import (
 	"aerie/apppool"
 	"aerie/internal/h1"
 	"aerie/internal/logfile"
+	"aerie/internal/usage"
 	"aerie/proto"
 	"aerie/worker"
 )
@@ -46,6 +47,7 @@ type Worker struct {
 	cleaned  chan struct{} // closed when the process has ended and nothing of it is left
 	stopping atomic.Bool
 	stats    atomic.Pointer[apppool.Stats]
+	usage    atomic.Pointer[usage.Usage]
 	settings atomic.Pointer[worker.Settings] // that were sent last
 }
 
@@ -245,7 +247,19 @@ func (w *Worker) Stats() apppool.Stats {
 	if w.link != nil {
 		st.Connections = w.link.connections()
 	}
+	if u := w.usage.Load(); u != nil {
+		st.RSS, st.Private, st.CPU = u.RSS, u.Private, u.CPU
+	}
 	return st
+}
+
+// Sample asks the system and the process for its figures.
+func (w *Worker) Sample(ctx context.Context) error {
+	u, err := usage.Of(w.Pid())
+	if err == nil {
+		w.usage.Store(&u)
+	}
+	return errors.Join(err, w.Refresh(ctx))
 }
 
 // Refresh asks the process for its figures, for Stats to return.
@@ -255,10 +269,32 @@ func (w *Worker) Refresh(ctx context.Context) error {
 		return fmt.Errorf("ask worker for figures: %w", err)
 	}
 	w.stats.Store(&apppool.Stats{
-		StartedAt: w.startedAt, Requests: r.Requests, Active: int(r.Active), Queued: int(r.Queued),
-		Streams: int(r.Streams), Connections: int(r.Connections),
+		StartedAt: w.startedAt, Requests: r.Requests, Finished: r.Finished, Active: int(r.Active), Queued: int(r.Queued),
+		Streams: int(r.Streams), Oldest: time.Duration(r.OldestNanoseconds), Connections: int(r.Connections),
 	})
 	return nil
+}
+
+// Check asks for a path, as a client of the pool's first site that has it, over
+// the relay; or for "" the application's own check.
+func (w *Worker) Check(ctx context.Context, path string) error {
+	if path == "" {
+		if err := w.health(ctx); err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				return cause
+			}
+			return err
+		}
+		return nil
+	}
+	binding, _ := w.starter.Site(w.Pool(), path)
+	return worker.Probe{
+		Dial: w.relay.Dial, Binding: binding, Path: path,
+		Header: func(_ string, rec *proto.Record) http.Header {
+			rec.Token = w.token
+			return http.Header{proto.RecordHeader: {rec.String()}}
+		},
+	}.Ask(ctx)
 }
 
 // HandOver gives the connection to the worker process. It does not block. On

@@ -3,6 +3,8 @@ package outproc
 import (
 	"sync"
 	"time"
+
+	"aerie/apppool"
 )
 
 // load counts the requests of one worker. The zero value is not usable.
@@ -72,18 +74,21 @@ func (l *load) none() <-chan struct{} {
 	return l.idle
 }
 
-// snapshot returns the requests begun, and those that run now, which are
-// streams or not. It looks only at the streams.
-func (l *load) snapshot(now time.Time) (total uint64, active, streams int) {
+// snapshot is the part of a worker's figures that is known here. It looks only at
+// the streams, and at the first request that is none.
+func (l *load) snapshot(now time.Time) apppool.Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	streams = l.upgrades
-	if l.streamAfter > 0 {
-		for v := l.running.next; v != &l.running && now.Sub(v.since) > l.streamAfter; v = v.next {
-			if !v.upgrade {
-				streams++
-			}
+	st := apppool.Stats{Requests: l.total, Finished: l.total - uint64(l.count), Streams: l.upgrades}
+	v := l.running.next
+	for ; v != &l.running; v = v.next {
+		if long := l.streamAfter > 0 && now.Sub(v.since) > l.streamAfter; !long && !v.upgrade {
+			st.Oldest = now.Sub(v.since)
+			break
+		} else if !v.upgrade {
+			st.Streams++
 		}
 	}
-	return l.total, l.count - streams, streams
+	st.Active = l.count - st.Streams
+	return st
 }

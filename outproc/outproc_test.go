@@ -403,3 +403,36 @@ func TestNode(t *testing.T) {
 		t.Errorf("exit %+v, want the program's own end", exit)
 	}
 }
+
+// TestCheck asks a worker process in all ways in which it can answer or not.
+func TestCheck(t *testing.T) {
+	f := newFixture(t)
+	f.starter.Site = func(pool, path string) (config.Binding, string) {
+		return config.Binding{Host: "shop.example", Port: 8080}, ""
+	}
+	w := f.start(t, f.spec(t, "port"))
+	for _, path := range []string{"", "/healthz?a=b"} {
+		if err := w.Check(t.Context(), path); err != nil {
+			t.Errorf("%q: %v", path, err)
+		}
+	}
+	if err := w.Sample(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s := w.Stats(); s.Requests != 0 || runtime.GOOS == "linux" && (s.RSS < 1<<20 || s.Private < 1<<20) {
+		t.Errorf("%+v", s)
+	}
+	errLate := errors.New("late")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errLate)
+	defer cancel()
+	if err := w.Check(ctx, "/hold"); !errors.Is(err, errLate) {
+		t.Errorf("an answer without an end: %v", err)
+	}
+	if err := w.Check(t.Context(), "/exit"); err == nil {
+		t.Error("a process that ends is healthy")
+	}
+	<-w.Done()
+	if err := w.Check(t.Context(), "/"); err == nil {
+		t.Error("a process that has ended is healthy")
+	}
+}

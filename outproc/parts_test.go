@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"aerie/apppool"
 )
 
 func TestLoad(t *testing.T) {
@@ -19,17 +21,18 @@ func TestLoad(t *testing.T) {
 	l.enter(&old, t0)
 	l.enter(&upgraded, t0)
 	l.enter(&young, t0.Add(time.Minute))
-	check := func(now time.Time, total uint64, active, streams int) {
+	check := func(now time.Time, finished uint64, active, streams int, oldest time.Duration) {
 		t.Helper()
-		if gt, ga, gs := l.snapshot(now); gt != total || ga != active || gs != streams {
-			t.Errorf("got total %d, active %d, streams %d; want %d, %d, %d", gt, ga, gs, total, active, streams)
+		want := apppool.Stats{Requests: 3, Finished: finished, Active: active, Streams: streams, Oldest: oldest}
+		if got := l.snapshot(now); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
 		}
 	}
-	check(t0, 3, 2, 1)
-	check(t0.Add(61*time.Second), 3, 1, 2)
+	check(t0.Add(time.Minute), 0, 2, 1, time.Minute)
+	check(t0.Add(61*time.Second), 0, 1, 2, time.Second)
 	idle := l.none()
 	l.leave(&upgraded)
-	check(t0.Add(61*time.Second), 3, 1, 1)
+	check(t0.Add(61*time.Second), 1, 1, 1, time.Second)
 	l.leave(&old)
 	select {
 	case <-idle:
@@ -39,7 +42,7 @@ func TestLoad(t *testing.T) {
 	l.leave(&young)
 	<-idle
 	<-l.none()
-	check(t0.Add(time.Hour), 3, 0, 0)
+	check(t0.Add(time.Hour), 3, 0, 0, 0)
 }
 
 func TestRandomPort_AvoidsTheSystemsRange(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"aerie/apppool"
+	"aerie/config"
 	"aerie/internal/h1"
 	"aerie/internal/logfile"
 	"aerie/internal/process"
@@ -28,10 +29,11 @@ const maxSocketPath = 100
 // fields are required. It is safe for concurrent use.
 type Starter struct {
 	Launcher  *process.Launcher
-	SocketDir func(pool string) (string, error)        // the pool's own folder below run_dir; it exists when this returns
-	Log       func(pool string) (*logfile.File, error) // the pool's log, which the caller closes
-	Env       func() []string                          // the host's environment as workers get it
-	Trusted   func(netip.Addr) bool                    // whether a client's address is in trusted_proxies
+	SocketDir func(pool string) (string, error)                           // the pool's own folder below run_dir; it exists when this returns
+	Log       func(pool string) (*logfile.File, error)                    // the pool's log, which the caller closes
+	Env       func() []string                                             // the host's environment as workers get it
+	Site      func(pool, path string) (b config.Binding, pathBase string) // of the site and application of the pool that a path belongs to
+	Trusted   func(netip.Addr) bool                                       // whether a client's address is in trusted_proxies
 	Logger    *slog.Logger
 
 	ports ports
@@ -114,6 +116,7 @@ func (s *Starter) prepare(spec apppool.Spec) (*Worker, error) {
 		port:     port,
 		giveBack: func() { s.ports.giveBack(port) },
 		token:    proto.NewToken(),
+		site:     s.Site,
 		upstream: &h1.Upstream{},
 		load:     newLoad(spec.Pool.StreamAfter),
 		done:     make(chan struct{}),

@@ -11,9 +11,13 @@ import (
 	"time"
 
 	"aerie/apppool"
+	"aerie/config"
 	"aerie/internal/h1"
 	"aerie/internal/logfile"
 	"aerie/internal/process"
+	"aerie/internal/usage"
+	"aerie/proto"
+	"aerie/worker"
 )
 
 // Worker is one worker process: the application's own server. Its methods are
@@ -30,8 +34,10 @@ type Worker struct {
 	output    *capture
 	upstream  *h1.Upstream
 	forwarder *Forwarder
+	site      func(pool, path string) (b config.Binding, pathBase string)
 	load      *load
 	startedAt time.Time
+	usage     atomic.Pointer[usage.Usage]
 	stopped   atomic.Bool   // Stop was called
 	done      chan struct{} // closed when the process has ended and its output was read
 }
@@ -90,8 +96,42 @@ func (w *Worker) Stop(ctx context.Context) error {
 // Stats is a snapshot. It does not block. Client connections are the host's:
 // the worker owns none.
 func (w *Worker) Stats() apppool.Stats {
-	total, active, streams := w.load.snapshot(time.Now())
-	return apppool.Stats{StartedAt: w.startedAt, Requests: total, Active: active, Streams: streams}
+	st := w.load.snapshot(time.Now())
+	st.StartedAt = w.startedAt
+	if u := w.usage.Load(); u != nil {
+		st.RSS, st.Private, st.CPU = u.RSS, u.Private, u.CPU
+	}
+	return st
+}
+
+// Sample asks the system for the process's figures. It does not block: the rest
+// of them is known here.
+func (w *Worker) Sample(context.Context) error {
+	u, err := usage.Of(w.Pid())
+	if err == nil {
+		w.usage.Store(&u)
+	}
+	return err
+}
+
+// Check asks for a path, as a client of the pool's first site that has it, on a
+// connection of its own. An application server has no other check.
+func (w *Worker) Check(ctx context.Context, path string) error {
+	if path == "" {
+		return nil
+	}
+	binding, pathBase := w.site(w.spec.Pool.Name, path)
+	return worker.Probe{
+		Dial: w.upstream.Dial, Binding: binding, Path: path,
+		Header: func(host string, rec *proto.Record) http.Header {
+			rec.Token, rec.PathBase = w.token, pathBase
+			h := http.Header{}
+			for _, f := range forwarded(&http.Request{Host: host}, rec) {
+				h.Set(f.Name, f.Value)
+			}
+			return h
+		},
+	}.Ask(ctx)
 }
 
 // watch waits for the end of the process and clears up after it.

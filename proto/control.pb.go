@@ -401,6 +401,7 @@ type StatsReply struct {
 	Streams           int64                  `protobuf:"varint,4,opt,name=streams,proto3" json:"streams,omitempty"`
 	Connections       int64                  `protobuf:"varint,5,opt,name=connections,proto3" json:"connections,omitempty"`
 	OldestNanoseconds int64                  `protobuf:"varint,6,opt,name=oldest_nanoseconds,json=oldestNanoseconds,proto3" json:"oldest_nanoseconds,omitempty"` // age of the oldest request that runs and is no stream
+	Finished          uint64                 `protobuf:"varint,7,opt,name=finished,proto3" json:"finished,omitempty"`                                            // requests that ran and have ended
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -473,6 +474,13 @@ func (x *StatsReply) GetConnections() int64 {
 func (x *StatsReply) GetOldestNanoseconds() int64 {
 	if x != nil {
 		return x.OldestNanoseconds
+	}
+	return 0
+}
+
+func (x *StatsReply) GetFinished() uint64 {
+	if x != nil {
+		return x.Finished
 	}
 	return 0
 }
@@ -577,7 +585,7 @@ const file_proto_control_proto_rawDesc = "" +
 	"\x06marker\x18\x01 \x01(\bR\x06marker\"\f\n" +
 	"\n" +
 	"DrainReply\"\x0e\n" +
-	"\fStatsRequest\"\xc3\x01\n" +
+	"\fStatsRequest\"\xdf\x01\n" +
 	"\n" +
 	"StatsReply\x12\x1a\n" +
 	"\brequests\x18\x01 \x01(\x04R\brequests\x12\x16\n" +
@@ -585,7 +593,8 @@ const file_proto_control_proto_rawDesc = "" +
 	"\x06queued\x18\x03 \x01(\x03R\x06queued\x12\x18\n" +
 	"\astreams\x18\x04 \x01(\x03R\astreams\x12 \n" +
 	"\vconnections\x18\x05 \x01(\x03R\vconnections\x12-\n" +
-	"\x12oldest_nanoseconds\x18\x06 \x01(\x03R\x11oldestNanoseconds\">\n" +
+	"\x12oldest_nanoseconds\x18\x06 \x01(\x03R\x11oldestNanoseconds\x12\x1a\n" +
+	"\bfinished\x18\a \x01(\x04R\bfinished\">\n" +
 	"\vStopRequest\x12/\n" +
 	"\x13timeout_nanoseconds\x18\x01 \x01(\x03R\x12timeoutNanoseconds\"\v\n" +
 	"\tStopReply2\xc0\x02\n" +

@@ -42,6 +42,7 @@ type Gate struct {
 	streams  int
 	upgrades int // requests that ask for an upgrade, in the gate or its queue, and are no streams yet
 	total    uint64
+	finished uint64  // requests that have left
 	running  slot    // head of the ring of running slots, the oldest first
 	queue    []*slot // waiting, in order
 }
@@ -147,6 +148,7 @@ func (g *Gate) leave(s *slot) {
 	s.prev.next, s.next.prev = s.next, s.prev
 	s.prev, s.next, s.in = nil, nil, false
 	g.settleLocked(s)
+	g.finished++
 	if s.stream {
 		g.streams--
 	} else {
@@ -275,5 +277,5 @@ func (g *Gate) Stats() Stats {
 	oldest := g.oldest(time.Now().UnixNano())
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return Stats{Requests: g.total, Active: g.active, Queued: len(g.queue), Streams: g.streams, Oldest: oldest}
+	return Stats{Requests: g.total, Finished: g.finished, Active: g.active, Queued: len(g.queue), Streams: g.streams, Oldest: oldest}
 }

@@ -175,6 +175,9 @@ func TestGateUpgradeThatIsNone(t *testing.T) {
 			}
 			g.leave(&v.slot)
 		}
+		if s := g.Stats(); s.Requests != 3 || s.Finished != 3 {
+			t.Errorf("%+v, want 3 requests, all finished", s)
+		}
 	})
 }
 

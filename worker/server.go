@@ -387,6 +387,7 @@ func (s *Server) notifyLocked() {
 // Stats are a server's figures.
 type Stats struct {
 	Requests    uint64        // that have come to the gate
+	Finished    uint64        // that have run and ended
 	Active      int           // that run
 	Queued      int           // that wait for a slot
 	Streams     int           // upgraded and long ones

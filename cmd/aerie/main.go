@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"os"
+	_ "time/tzdata" // schedules name time zones, and not every machine has them
 )
 
 func main() {

@@ -56,6 +56,7 @@ func statusText(s admin.Status, now time.Time) string {
 	for _, p := range s.Pools {
 		if p.State != "running" {
 			b.WriteString(lastOutput(p))
+			b.WriteString(nextStart(p, now))
 		}
 	}
 	return b.String()
@@ -113,6 +114,14 @@ func lastOutput(p admin.PoolStatus) string {
 		fmt.Fprintf(&b, "  | %s\n", oneLine(line))
 	}
 	return b.String()
+}
+
+// nextStart is when a pool that has failed is started again.
+func nextStart(p admin.PoolStatus, now time.Time) string {
+	if p.RetryAt.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("\n%s: next start in %s\n", p.Name, span(p.RetryAt.Sub(now)))
 }
 
 func oneLine(s string) string { return clean(strings.NewReplacer("\n", " ", "\t", " ").Replace(s)) }

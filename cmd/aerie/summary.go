@@ -33,6 +33,9 @@ func summary(cfg *config.Config) string {
 		if pool.Program != nil {
 			program = strings.Join(append([]string{shorten(pool.Program.Process)}, pool.Program.Args...), " ")
 		}
+		if pool.Start == config.StartOnDemand {
+			start = "with the first request"
+		}
 		if !pool.AutoStart {
 			start = "aerie pool start " + name
 		}

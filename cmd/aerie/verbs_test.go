@@ -30,7 +30,7 @@ func sample(dir string) admin.Status {
 		},
 		Pools: []admin.PoolStatus{
 			{Name: "api", Hosting: "outofprocess", State: "stopped", Generation: 1, LastReason: "stopped by the operator", Workers: []admin.WorkerStatus{}},
-			{Name: "blog", Hosting: "inprocess", State: "failed", Generation: 2, Queued: 3, Crashes: 5, LastReason: "did not start (exit status 2)",
+			{Name: "blog", Hosting: "inprocess", State: "failed", Generation: 2, Queued: 3, Crashes: 5, LastReason: "did not start (exit status 2)", RetryAt: at.Add(3*time.Hour + 30*time.Minute),
 				LastOutput: []string{"panic: no database\x1b[31m", "\tgoroutine 1 [running]:"}, Workers: []admin.WorkerStatus{}},
 			{Name: "shop", Hosting: "inprocess", State: "overlapping", Generation: 4, Recycles: 3, LastReason: "recycle: hosting changed",
 				Workers: []admin.WorkerStatus{worker(101, 3, "draining"), worker(102, 4, "running")}},

@@ -8,6 +8,7 @@
 //	/mem?reset=1         JSON of the process's memory (Memory); reset forgets the peak
 //	/io                  JSON of the process's read and write calls (IO)
 //	/pid /exit?code= /stop?signal=
+//	/healthz             200, or 503 after /healthz/sick or with BEHAVE_SICK in the environment
 //	/id                  rawhttp.Answer, for rawhttp.Load
 //	/echo?flush=1        the body back, full duplex
 //	/sink                JSON of length and sha256 of the body (Sum)
@@ -55,8 +56,10 @@ func New(pathBase func(*http.Request) string) http.Handler {
 			a.tags[field] = v
 		}
 	}
+	a.sick.Store(os.Getenv("BEHAVE_SICK") != "")
 	a.routes = map[string]http.HandlerFunc{
 		"facts": a.facts, "env": env, "count": a.count, "mem": mem, "io": ioCalls,
+		"healthz": a.healthz, "healthz/sick": a.sicken,
 		"pid": pid, "exit": exit, "stop": stop, "id": a.id,
 		"echo": echo, "sink": sink, "big": big, "file": file, "chunked": chunked, "trailers": trailers,
 		"early413": early413, "status": status, "panic": panics, "panic-after-write": panicsLater,
@@ -72,6 +75,7 @@ type behaviour struct {
 	routes   map[string]http.HandlerFunc
 	tags     map[string]string // fields of each answer to /id
 	requests atomic.Int64
+	sick     atomic.Bool
 	events   mailboxes
 	tokens   mailboxes
 }
@@ -98,6 +102,14 @@ func (a *behaviour) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (a *behaviour) count(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintln(w, a.requests.Load())
 }
+
+func (a *behaviour) healthz(w http.ResponseWriter, _ *http.Request) {
+	if a.sick.Load() {
+		http.Error(w, "sick", http.StatusServiceUnavailable)
+	}
+}
+
+func (a *behaviour) sicken(http.ResponseWriter, *http.Request) { a.sick.Store(true) }
 
 func (a *behaviour) id(w http.ResponseWriter, r *http.Request) {
 	for field, v := range a.tags {

@@ -143,6 +143,12 @@ func (h *Host) Install(pool, name, bin string) {
 	h.write(filepath.Join("pools", pool, name), b, 0o755)
 }
 
+// InstallScript is Install of a program that is text, such as a shell script.
+func (h *Host) InstallScript(pool, name, text string) {
+	h.t.Helper()
+	h.write(filepath.Join("pools", pool, name), []byte(text), 0o755)
+}
+
 func (h *Host) write(name string, b []byte, mode os.FileMode) {
 	h.t.Helper()
 	path := filepath.Join(h.Dir, name)

@@ -27,8 +27,14 @@ func spell(full, short time.Duration) time.Duration {
 // which checks that not one request failed and not one connection was closed.
 func load(t *testing.T, h *hosttest.Host, host string, conns int) (stop func() *rawhttp.Report) {
 	t.Helper()
+	return run(t, h, rawhttp.Load{Host: host, Conns: conns})
+}
+
+// run is load with clients of another kind.
+func run(t *testing.T, h *hosttest.Host, l rawhttp.Load) (stop func() *rawhttp.Report) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	l := rawhttp.Load{Addr: h.Addr, Host: host, Path: "/id", Conns: conns, Closes: rawhttp.NeverCloses, Limit: 20 * time.Second}
+	l.Addr, l.Path, l.Closes, l.Limit = h.Addr, "/id", rawhttp.NeverCloses, 20*time.Second
 	done := make(chan *rawhttp.Report, 1)
 	go func() { done <- l.Run(ctx) }()
 	t.Cleanup(cancel)
@@ -37,9 +43,9 @@ func load(t *testing.T, h *hosttest.Host, host string, conns int) (stop func() *
 		cancel()
 		r := <-done
 		if err := r.Err(); err != nil {
-			t.Errorf("%s: %v", host, err)
+			t.Errorf("%s: %v", l.Host, err)
 		}
-		t.Logf("%s: %v", host, r)
+		t.Logf("%s: %v", l.Host, r)
 		return r
 	}
 }
