@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // RSS is the memory of the process that lies in RAM, in bytes. It is 0 where
@@ -42,8 +43,8 @@ func Tree(pid int) ([]int, error) {
 			continue // not a process
 		}
 		s, err := readStat(id)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errProcessGone) {
-			continue // ended meanwhile
+		if errors.Is(err, errProcessGone) {
+			continue
 		}
 		if err != nil {
 			return nil, err
@@ -78,6 +79,14 @@ func startTime(pid int) (uint64, error) {
 
 func readStat(pid int) (stat, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return parseStat(pid, b, err)
+}
+
+// parseStat is what the reading of the file has given.
+func parseStat(pid int, b []byte, err error) (stat, error) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) { // it ended before the file was opened, or after
+		return stat{}, fmt.Errorf("look at process %d: %w", pid, errProcessGone)
+	}
 	if err != nil {
 		return stat{}, fmt.Errorf("look at process %d: %w", pid, err)
 	}

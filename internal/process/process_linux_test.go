@@ -293,3 +293,25 @@ func TestLeavesNothingBehind(t *testing.T) {
 		}
 	}
 }
+
+// TestStat_OfAProcessThatEnds: it may end before its file is opened, or between that
+// and the reading.
+func TestStat_OfAProcessThatEnds(t *testing.T) {
+	p := start(t, helperSpec(t, "block", "plain", "leader"))
+	f, err := os.Open(fmt.Sprintf("/proc/%d/stat", p.Pid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the end", p.Done())
+	b, err := io.ReadAll(f)
+	if _, err := parseStat(p.Pid(), b, err); !errors.Is(err, errProcessGone) {
+		t.Errorf("read too late: %v", err)
+	}
+	if _, err := readStat(p.Pid()); !errors.Is(err, errProcessGone) {
+		t.Errorf("opened too late: %v", err)
+	}
+}
