@@ -360,11 +360,12 @@ func (c *Conn) askBack() {
 	}
 }
 
-// closeIfIdle ends the connection if no byte of a request has come.
+// closeIfIdle ends the connection if no byte of a request has come, be it to
+// net/http or to the kernel.
 func (c *Conn) closeIfIdle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.relay && !c.started && (c.phase == phaseIdle || c.phase == phaseHead) {
+	if !c.relay && !c.started && (c.phase == phaseIdle || c.phase == phaseHead) && !readable(c.raw) {
 		c.expireLocked(expiredIdle)
 	}
 }
@@ -439,7 +440,7 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 	case phaseAnswered:
 		c.enterLocked(phaseIdle)
 		c.clearReadDeadlineLocked()
-		if c.server.closingIdle.Load() && !c.relay {
+		if c.server.closingIdle.Load() && !c.relay && !readable(c.raw) {
 			c.expireLocked(expiredIdle)
 		}
 		return nil
