@@ -53,12 +53,20 @@ func (g *generation) claim() bool {
 	if !g.leases.take() {
 		return false
 	}
-	select {
-	case <-g.done:
+	if g.ended() {
 		g.leases.drop()
 		return false
-	default:
+	}
+	return true
+}
+
+// ended says whether its process, which was ready, has ended.
+func (g *generation) ended() bool {
+	select {
+	case <-g.done:
 		return true
+	default:
+		return false
 	}
 }
 

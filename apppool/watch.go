@@ -163,7 +163,7 @@ func (w *watch) measure(ctx context.Context, p *Pool) time.Duration {
 	defer cancel()
 	asked := g.checking.Load()
 	err := g.worker.Sample(limited)
-	if err != nil && ctx.Err() == nil && !w.blind {
+	if err != nil && ctx.Err() == nil && !g.ended() && !w.blind {
 		w.blind = true
 		p.log.Warn("figures of worker cannot be had: what depends on them does not happen", "generation", g.number, "error", err)
 	}
