@@ -9,7 +9,6 @@ import (
 // Why Acquire gives no lease, beside a *StartError and the cause of ctx.
 var (
 	ErrStopped      = errors.New("pool is stopped")
-	ErrAway         = errors.New("pool has no generation now, and the one before is still leaving")
 	ErrFailed       = errors.New("pool has failed too often and was given up")
 	ErrClosed       = errors.New("pool is closed")
 	ErrQueueFull    = errors.New("queue_length requests wait for the pool already")
@@ -53,7 +52,6 @@ func (l Lease) Release() { l.gen.leases.drop() }
 type gate struct {
 	gen     *generation   // serves; nil if none does
 	err     error         // with gen == nil: the answer, at once; nil if requests wait
-	quiet   bool          // with neither, while generations leave: only requests wait, see Demand
 	asleep  bool          // with neither: nothing starts before somebody asks for it
 	length  int           // queue_length
 	timeout time.Duration // queue_timeout
@@ -66,20 +64,15 @@ type gate struct {
 // full it returns ErrQueueFull. A pool that is idle is started.
 //
 // It returns at once with ErrStopped, ErrFailed, ErrClosed, or an error that wraps
-// a *StartError when there is nothing to wait for; and with ErrAway while
-// generations leave and none serves, because what comes then is most often one of
-// the connections that they hand back, on which nobody has asked for anything.
-// Demand is for requests.
-func (p *Pool) Acquire(ctx context.Context) (Lease, error) { return p.acquire(ctx, false) }
-
-// Demand is Acquire for a request: it waits also where Acquire returns ErrAway.
-func (p *Pool) Demand(ctx context.Context) (Lease, error) { return p.acquire(ctx, true) }
-
-func (p *Pool) acquire(ctx context.Context, demand bool) (Lease, error) {
+// a *StartError when there is nothing to wait for.
+//
+// It is for a request, or a connection on which one has come: a connection on which
+// nobody asks for anything starts no process and takes no place in a queue.
+func (p *Pool) Acquire(ctx context.Context) (Lease, error) {
 	if g := p.gate.Load().gen; g != nil && g.claim() {
 		return Lease{g}, nil
 	}
-	return p.wait(ctx, demand)
+	return p.wait(ctx)
 }
 
 // Current claims the generation that serves, if there is one, and never waits.
@@ -95,8 +88,8 @@ func (p *Pool) Current() (Lease, bool) {
 	}
 }
 
-// wait is acquire for those who do not get a lease at once.
-func (p *Pool) wait(ctx context.Context, demand bool) (Lease, error) {
+// wait is Acquire for those who do not get a lease at once.
+func (p *Pool) wait(ctx context.Context) (Lease, error) {
 	var timeout *time.Timer // set while in the queue
 	for {
 		t := p.gate.Load()
@@ -105,9 +98,6 @@ func (p *Pool) wait(ctx context.Context, demand bool) (Lease, error) {
 		}
 		if t.err != nil {
 			return Lease{}, t.err
-		}
-		if t.quiet && !demand {
-			return Lease{}, ErrAway
 		}
 		if t.asleep {
 			select {

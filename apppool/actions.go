@@ -32,7 +32,7 @@ func (m *machine) begin(o order) note {
 		before = slices.Clone(m.leaving)
 	}
 	if m.current == nil {
-		m.open(&gate{quiet: len(m.leaving) > 0})
+		m.open(&gate{})
 	}
 	m.p.tasks.Go(func() { m.p.start(ctx, g, before) })
 	reason := o.reason
@@ -59,7 +59,7 @@ func (m *machine) rest(o order) note {
 	g := m.current
 	m.current = nil
 	m.status.LastReason, m.status.LastOutput = o.reason, nil
-	m.open(&gate{asleep: true, quiet: true})
+	m.open(&gate{asleep: true})
 	n := note{reason: o.reason, attrs: []any{"generation", g.number, "served", time.Since(g.readyAt)}}
 	m.retire(g)
 	return n

@@ -49,17 +49,12 @@
 // that wraps the *StartError: nobody should wait half a minute to learn that an
 // application is broken.
 //
-// While a generation leaves and none serves, because there is no overlap or nobody
-// had asked for anything, Acquire returns ErrAway: connections that come back can
-// wait elsewhere and must not fill the queue. Demand, which is for requests, waits.
-//
 // # Idle pools
 //
 // A pool that starts on demand is idle from the beginning, and any pool becomes
-// so when its worker has had no request for idle_timeout. The first Demand or
-// Acquire starts it, and waits in the queue as while any start. What does not
-// count is a connection without a request: while the worker that was put to rest
-// gives those back, Acquire returns ErrAway and starts nothing.
+// so when its worker has had no request for idle_timeout. The first Acquire
+// starts it, and waits in the queue as while any start. A connection that the worker
+// gives back when it is put to rest asks for nothing: it waits in the host.
 //
 // # Automatic recycles
 //

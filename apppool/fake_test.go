@@ -318,17 +318,6 @@ func (r *rig) acquire() *call {
 	})
 }
 
-// demand is acquire for a request.
-func (r *rig) demand() *call {
-	return r.call(func(ctx context.Context) error {
-		l, err := r.Demand(ctx)
-		if err == nil {
-			l.Release()
-		}
-		return err
-	})
-}
-
 // want checks that the call has returned an error that is target.
 func (c *call) want(target error) {
 	c.t.Helper()

@@ -62,7 +62,7 @@ func TestOnDemand(t *testing.T) {
 		if _, ok := r.Current(); ok {
 			t.Error("an idle pool has a generation")
 		}
-		first := r.demand()
+		first := r.acquire()
 		a := r.next()
 		second := r.acquire()
 		r.is("starting", 1, "1 starting")
@@ -93,10 +93,10 @@ func TestOnDemand_NoQueue(t *testing.T) {
 // One that does not start says so, and is restarted as any other.
 func TestOnDemand_Unready(t *testing.T) {
 	bubbleExpected(t, onDemand(), func(t *testing.T, r *rig) {
-		first := r.demand()
+		first := r.acquire()
 		r.next().fail()
 		first.want(errNoWay)
-		r.demand().want(errNoWay)
+		r.acquire().want(errNoWay)
 		time.Sleep(restartDelay)
 		r.next().ready()
 		r.is("running", 2, "2 running")
@@ -112,7 +112,7 @@ func TestOnDemand_Orders(t *testing.T) {
 		r.none()
 		r.is("idle", 0, "")
 		r.stop().want(nil)
-		r.demand().want(ErrStopped)
+		r.acquire().want(ErrStopped)
 		c := r.start()
 		a := r.next()
 		if a.spec.Program.Args == nil {
@@ -168,28 +168,23 @@ func TestIdle_Lease(t *testing.T) {
 	})
 }
 
-// While the worker drains, the connections that it hands back do not wake the
-// pool; a request does. Later a connection does, because it is a new one.
+// A request wakes the pool, while the worker still drains and later.
 func TestIdle_Wake(t *testing.T) {
 	bubble(t, idles(), func(t *testing.T, r *rig) {
 		w := r.up()
 		time.Sleep(idleFound)
 		r.is("idle", 1, "1 draining")
-		r.acquire().want(ErrAway)
-		r.none()
-		request := r.demand()
-		a := r.next()
-		r.acquire().want(ErrAway) // they still come, and must not fill the queue
-		next := a.ready()
+		request := r.acquire()
+		next := r.next().ready()
 		request.want(nil)
 		r.is("running", 2, "1 draining 2 running")
 		close(w.finish)
 		close(next.finish)
 		time.Sleep(2 * idleTimeout)
 		r.is("idle", 2, "")
-		connection := r.acquire()
+		request = r.acquire()
 		r.next().ready()
-		connection.want(nil)
+		request.want(nil)
 	})
 }
 
@@ -200,9 +195,8 @@ func TestIdle_WakeWithoutOverlap(t *testing.T) {
 	bubble(t, cfg, func(t *testing.T, r *rig) {
 		w := r.up()
 		time.Sleep(idleFound)
-		request := r.demand()
+		request := r.acquire()
 		r.none()
-		r.acquire().want(ErrAway)
 		close(w.finish)
 		a := r.next()
 		if !closed(w.done) {

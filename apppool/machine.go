@@ -220,11 +220,6 @@ func (m *machine) onDeparted(d departed) {
 // forget drops a generation of which nothing is left.
 func (m *machine) forget(g *generation) {
 	m.leaving = slices.DeleteFunc(m.leaving, func(l *generation) bool { return l == g })
-	if t := m.p.gate.Load(); t.quiet && len(m.leaving) == 0 {
-		loud := *t
-		loud.quiet = false
-		m.open(&loud)
-	}
 	m.publish() // before Stop and Drained return
 	close(g.gone)
 }

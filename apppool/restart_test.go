@@ -100,7 +100,7 @@ func TestCrash_RightAfterSwap(t *testing.T) {
 		two := r.next().ready()
 		two.crash()
 		r.is("starting", 2, "1 draining")
-		waiter := r.demand()
+		waiter := r.acquire()
 		waiter.waits() // one drains, which cannot be taken back
 		time.Sleep(restartDelay)
 		r.next().ready()

@@ -222,9 +222,8 @@ func TestReplace(t *testing.T) {
 		}
 		c := r.recycle("test")
 		r.is("starting", 2, "1 draining 2 starting")
-		request := r.demand()
+		request := r.acquire()
 		request.waits()
-		r.acquire().want(ErrAway)
 		close(w.finish)
 		time.Sleep(5 * time.Second)
 		r.none() // a lease is out
@@ -259,7 +258,7 @@ func TestReplace_Unready(t *testing.T) {
 		cfg := alone()
 		cfg.Program.Args = []string{"-v"}
 		c := r.reconfigure(cfg)
-		request := r.demand()
+		request := r.acquire()
 		a := r.next()
 		if a.spec.Program.Args == nil {
 			t.Error("the start is not by the new settings")
@@ -287,8 +286,7 @@ func TestReplace_Meanwhile(t *testing.T) {
 		stopped.waits()
 		started := r.start()
 		r.none()
-		request := r.demand()
-		r.acquire().want(ErrAway)
+		request := r.acquire()
 		w.crash() // while it drains
 		stopped.want(nil)
 		r.next().ready()

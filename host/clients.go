@@ -173,8 +173,8 @@ func (t *clients) close() {
 	}
 }
 
-// awaiting notes that the client's first bytes are awaited on conn, within limit;
-// decided takes it back. The deadline is set here so that close cannot miss it.
+// awaiting notes that bytes of the client are awaited on conn, within limit, 0 for
+// none; decided takes it back. The deadline is set here so that close cannot miss it.
 func (t *clients) awaiting(c *client, limit time.Duration) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -182,6 +182,9 @@ func (t *clients) awaiting(c *client, limit time.Duration) error {
 		return net.ErrClosed
 	}
 	c.peeked = c.Conn
+	if limit <= 0 {
+		return nil
+	}
 	return c.Conn.SetReadDeadline(time.Now().Add(limit))
 }
 
@@ -270,9 +273,9 @@ func (h *Host) place(c *client, r *routes, name string) (rest func()) {
 	return func() { h.handOver(c, p) }
 }
 
-// handOver gives the connection to the pool's worker process, or serves it here
-// if the pool's generation is of the other kind or takes no connection now:
-// then its requests are relayed, which differs in speed only.
+// handOver gives the connection, on which a request has come, to the pool's worker
+// process, or serves it here if the pool's generation is of the other kind or takes
+// no connection now: then its requests are relayed, which differs in speed only.
 func (h *Host) handOver(c *client, p *pool) {
 	for tried := 0; ; { // a generation that is draining by now has a successor
 		lease, err := p.Acquire(h.life)
@@ -316,7 +319,8 @@ func (h *Host) serveHere(c *client) {
 }
 
 // Returned implements inproc.Owner: the connection goes on to the generation
-// that serves now.
+// that serves now. If none does and none starts it waits here for its client, for
+// whose sake alone no process is started.
 func (h *Host) Returned(ic *inproc.Client) {
 	c := h.clients.find(ic.Number)
 	if c == nil {
@@ -333,8 +337,31 @@ func (h *Host) Returned(ic *inproc.Client) {
 			h.serveHere(c)
 			return
 		}
+		lease, ok := p.Current()
+		if ok && h.send(c, p, lease) == nil {
+			return
+		}
+		if !ok && c.Resumed && len(c.Prefix) == 0 {
+			if err := h.rest(c); err != nil {
+				h.drop(c) // it is gone, or was idle for too long
+				return
+			}
+		}
 		h.handOver(c, p)
 	})
+}
+
+// rest waits until the client of an idle connection sends something, for as long
+// as a connection may be idle.
+func (h *Host) rest(c *client) error {
+	sc, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	if err := h.clients.awaiting(c, h.routes.Load().cfg.Host.Limits.IdleTimeout); err != nil {
+		return err
+	}
+	return errors.Join(awaitBytes(sc), h.clients.decided(c))
 }
 
 // Ended implements inproc.Owner.

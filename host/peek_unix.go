@@ -44,6 +44,30 @@ func peek(c syscall.Conn) (host string, begun bool, err error) {
 	return p.host, p.seen > 0, err
 }
 
+// awaitBytes waits until there is something to read, and leaves it in the kernel.
+// The connection's read deadline bounds it.
+func awaitBytes(c syscall.Conn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var n int
+	var failed error
+	err = raw.Read(func(fd uintptr) bool {
+		var one [1]byte
+		for {
+			n, _, failed = syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK)
+			if !errors.Is(failed, syscall.EINTR) {
+				return !errors.Is(failed, syscall.EAGAIN)
+			}
+		}
+	})
+	if err = errors.Join(err, failed); err == nil && n == 0 {
+		err = errPeekEmpty
+	}
+	return err
+}
+
 // discard reads what the kernel has of a connection that is about to be closed,
 // up to the size of a peek, and waits for nothing.
 func discard(c syscall.Conn) {

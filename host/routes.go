@@ -128,7 +128,7 @@ func endpoint(p *pool, path string) http.Handler {
 // answer answers a request by the generation that serves now. An error is for
 // worker.FailExchange, unless again says that there is a point in a second try.
 func (p *pool) answer(w http.ResponseWriter, r *http.Request, base string) (again bool, err error) {
-	lease, err := p.Demand(r.Context())
+	lease, err := p.Acquire(r.Context())
 	if err != nil {
 		worker.Fail(w, poolProblem(r, err))
 		return false, nil

@@ -277,12 +277,15 @@ func TestIdleConnectionWaits(t *testing.T) {
 	if s := h.Status(); s.Connections != 1 {
 		t.Errorf("%d connections, want the one that waits", s.Connections)
 	}
-	if second := get("/pid"); second == first {
+	if second := get("/pid?second"); second == first {
 		t.Errorf("process %s answers again", second)
 	}
 	h.Wait("the pool to sleep again", asleep)
 	if p := h.Pool("handover"); p.Generation != 2 {
 		t.Errorf("generation %d, want 2: somebody has woken the pool in between", p.Generation)
+	}
+	if via := ways(t, h, "handover", "/pid?second"); via["handover"] != 3 {
+		t.Errorf("its requests came by %v", via)
 	}
 }
 

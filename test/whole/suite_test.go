@@ -66,6 +66,16 @@ func TestBehaviour(t *testing.T) {
 func handedOver(t *testing.T, h *hosttest.Host) {
 	t.Helper()
 	h.Get("handover.test", "/pid?last")
+	via := ways(t, h, "handover", "/pid?last")
+	if via["handover"] < 100 || via["relay"] > via["handover"]/10 {
+		t.Errorf("requests to the handed-over site came by %v", via)
+	}
+}
+
+// ways counts by the access log how requests came to a site, up to and with the one
+// for the URI last.
+func ways(t *testing.T, h *hosttest.Host, site, last string) map[string]int {
+	t.Helper()
 	var via map[string]int
 	h.WaitFor("the last line of the access log", func() bool {
 		via = map[string]int{}
@@ -73,20 +83,18 @@ func handedOver(t *testing.T, h *hosttest.Host) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		last := false
+		found := false
 		for line := range bytes.Lines(b) {
 			var entry struct{ Site, Via, URI string }
 			if err := json.Unmarshal(line, &entry); err != nil {
 				t.Fatalf("%v: %s", err, line)
 			}
-			if entry.Site == "handover" {
+			if entry.Site == site {
 				via[entry.Via]++
-				last = last || entry.URI == "/pid?last"
+				found = found || entry.URI == last
 			}
 		}
-		return last
+		return found
 	})
-	if via["handover"] < 100 || via["relay"] > via["handover"]/10 {
-		t.Errorf("requests to the handed-over site came by %v", via)
-	}
+	return via
 }
