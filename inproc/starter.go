@@ -91,7 +91,7 @@ func (s *Starter) start(ctx context.Context, w *Worker) error {
 	if reply.HandoverSocket == "" {
 		return nil
 	}
-	if w.link, err = dialLink(reply.HandoverSocket, token, s.Owner, w.logger); err != nil {
+	if w.link, err = dialLink(reply.HandoverSocket, -1, token, s.Owner, w.logger); err != nil {
 		return err
 	}
 	w.tasks.Go(w.link.serve)

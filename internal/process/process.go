@@ -23,6 +23,7 @@ type Spec struct {
 	Stderr      *os.File   // like Stdout
 	ExtraFiles  []*os.File // its descriptors from 3 on; not on Windows
 	EndWithHost bool       // it is ended when the host is, even by kill -9
+	Contain     *Contain   // as whom it runs, and within what; nil leaves everything as the host has it
 }
 
 func (s *Spec) validate() error {

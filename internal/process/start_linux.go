@@ -47,7 +47,7 @@ func (l *Launcher) start(ctx context.Context, spec Spec) (*Process, error) {
 	}
 	go p.await() // ends with the process
 	if guardErr == nil {
-		err = handshake(ctx, ours)
+		err = handshake(ctx, ours, order{spec.Dir, spec.EndWithHost, spec.Contain})
 	} else {
 		err = fmt.Errorf("start process: %w", guardErr)
 	}
@@ -89,7 +89,7 @@ func (l *Launcher) fork(spec Spec, report *os.File) (*os.Process, error) {
 		files[2] = spec.Stderr
 	}
 	files = append(files, spec.ExtraFiles...)
-	argv := append(l.command(), launchVerb, "-report", strconv.Itoa(len(files)), "-dir", spec.Dir, "--", spec.Path)
+	argv := append(l.command(), launchVerb, "-report", strconv.Itoa(len(files)), "--", spec.Path)
 	argv = append(argv, spec.Args...)
 	sys := &syscall.SysProcAttr{Setsid: true}
 	if spec.EndWithHost {
@@ -119,12 +119,9 @@ func reportPair() (ours, theirs *os.File, err error) {
 }
 
 // What host and shim say to each other. The shim says hello and waits; the host
-// says go; then the shim says either why it failed, or nothing: its end of the
+// sends its order; then the shim says either why it failed, or nothing: its end of the
 // connection is closed by the very act of executing the program.
-const (
-	hello = 'L'
-	goOn  = 'g'
-)
+const hello = 'L'
 
 // failure is the shim's report.
 type failure struct {
@@ -136,7 +133,7 @@ type failure struct {
 
 var errNoLauncher = errors.New("start process: the launcher did not answer: it must call process.LaunchMain for the verb \"launch\"")
 
-func handshake(ctx context.Context, conn *os.File) error {
+func handshake(ctx context.Context, conn *os.File, o order) error {
 	stop := context.AfterFunc(ctx, func() {
 		_ = conn.SetDeadline(time.Unix(1, 0)) // fails only if the handshake is over
 	})
@@ -145,8 +142,8 @@ func handshake(ctx context.Context, conn *os.File) error {
 	if _, err := io.ReadFull(conn, first[:]); err != nil || first[0] != hello {
 		return handshakeError(ctx, errNoLauncher)
 	}
-	if _, err := conn.Write([]byte{goOn}); err != nil {
-		return handshakeError(ctx, fmt.Errorf("start process: answer the launcher: %w", err))
+	if err := json.NewEncoder(conn).Encode(o); err != nil {
+		return handshakeError(ctx, fmt.Errorf("start process: give the launcher its order: %w", err))
 	}
 	report, err := io.ReadAll(conn)
 	if err != nil {

@@ -19,6 +19,9 @@ func (l *Launcher) start(ctx context.Context, spec Spec) (*Process, error) {
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("start process: %w", context.Cause(ctx))
 	}
+	if spec.Contain != nil && (spec.Contain.User != nil || spec.Contain.DropCapabilities) {
+		return nil, fmt.Errorf("start process: %w: only Linux can start it as another user or without capabilities", errors.ErrUnsupported)
+	}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, fmt.Errorf("start process: %w", err)
@@ -59,3 +62,12 @@ func GuardMain([]string) int { return 2 }
 // RSS is the memory of the process that lies in RAM, in bytes. It is 0 where
 // the system does not say.
 func RSS(int) (int64, error) { return 0, nil }
+
+// MaySwitch fails: only Linux can start processes as somebody else.
+func MaySwitch(*User) error { return errors.ErrUnsupported }
+
+// HideMemory does nothing: only Linux has it.
+func HideMemory() error { return nil }
+
+// Refuses says nothing: there is no such user here.
+func (u *User) Refuses(string, bool) error { return nil }
