@@ -46,6 +46,7 @@ func DefaultPool(name string) *Pool {
 		MaxConcurrent:   5000,
 		MaxStreams:      10000,
 		StreamAfter:     30 * time.Second,
+		Identity:        Identity{Umask: 0o022, NoNewPrivs: true, Capabilities: CapabilitiesAuto},
 	}
 }
 

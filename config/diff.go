@@ -45,7 +45,7 @@ type Changes struct {
 	PoolsAdded      []string
 	PoolsRemoved    []string
 	ProgramChanged  []Changed // process, args, env, hosting: needs a new generation; also of a pool that gains its first program or loses its last
-	SettingsChanged []Changed // the keys of [pools.NAME]
+	SettingsChanged []Changed // the keys of [pools.NAME], identity.*
 
 	SitesAdded   []string
 	SitesRemoved []string
@@ -71,7 +71,7 @@ func Diff(old, new *Config) *Changes {
 	for _, name := range both {
 		a, b := old.Pools[name], new.Pools[name]
 		d.ProgramChanged = appendChanged(d.ProgramChanged, name, programChanges(a, b))
-		d.SettingsChanged = appendChanged(d.SettingsChanged, name, settingChanges("", a.settings(), b.settings()))
+		d.SettingsChanged = appendChanged(d.SettingsChanged, name, poolChanges(a, b))
 	}
 	oldSites, newSites := old.sitesByName(), new.sitesByName()
 	d.SitesAdded, d.SitesRemoved, both = compareSets(oldSites, newSites)
@@ -131,6 +131,13 @@ func hostChanges(a, b *Host) []Change {
 	)
 }
 
+func poolChanges(a, b *Pool) []Change {
+	return slices.Concat(
+		settingChanges("", a.settings(), b.settings()),
+		settingChanges("identity.", a.Identity.settings(), b.Identity.settings()),
+	)
+}
+
 // settingChanges compares two lists of the same settings.
 func settingChanges(prefix string, a, b []setting) []Change {
 	var changes []Change
@@ -155,16 +162,20 @@ func programChanges(a, b *Pool) []Change {
 	return changes
 }
 
-// writtenProgram is the program with its process relative to the pool's folder
-// where it lies in it; an empty one when there is none.
+// writtenProgram is the program with its process and its working directory
+// relative to the pool's folder where they lie in it; an empty one when there is
+// none.
 func (p *Pool) writtenProgram() *Program {
 	if p.Program == nil {
-		return &Program{}
+		return &Program{Dir: "."}
 	}
 	program := *p.Program
-	if inside(p.Dir, program.Process) {
-		if local, err := filepath.Rel(p.Dir, program.Process); err == nil {
-			program.Process = filepath.ToSlash(local)
+	for _, path := range []*string{&program.Process, &program.Dir} {
+		if !inside(p.Dir, *path) {
+			continue
+		}
+		if local, err := filepath.Rel(p.Dir, *path); err == nil {
+			*path = filepath.ToSlash(local)
 		}
 	}
 	return &program

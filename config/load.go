@@ -50,7 +50,7 @@ func (d *decoder) decode(path, text string) *Config {
 		Dir:    filepath.Dir(path),
 		Host:   DefaultHost(),
 		Pools:  map[string]*Pool{},
-		places: places{file: d.file, lines: d.lines, programs: map[string]*place{}},
+		places: places{file: d.file, lines: d.lines, programs: map[string]*place{}, envFiles: map[string]*place{}},
 	}
 	root := d.table(&place{}, values)
 	d.host(root.sub("host"), cfg)
@@ -121,8 +121,24 @@ func (d *decoder) pools(t *table, cfg *Config) {
 			cfg.addPool(pool)
 		}
 		pt.read(pool.settings())
+		d.identity(pt.sub("identity"), pool)
 		pt.close()
 		d.checkDelays(pt, pool)
+	}
+}
+
+// identity reads [pools.NAME.identity].
+func (d *decoder) identity(t *table, pool *Pool) {
+	id := &pool.Identity
+	t.read(id.settings())
+	t.close()
+	if id.User != "" || t.bad("user") {
+		return
+	}
+	for _, key := range []string{"group", "groups"} {
+		if t.good[key] && (key == "group" && id.Group != "" || key == "groups" && len(id.Groups) > 0) {
+			d.problem(t.key(key), "needs user: without one the pool runs as the host's user, with its groups")
+		}
 	}
 }
 

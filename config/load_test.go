@@ -92,7 +92,7 @@ apps     = [{ pool = "shop", process = "shop", hosting = "inprocess" }]
 	dir := filepath.Dir(path)
 	pool := DefaultPool("shop")
 	pool.Dir = filepath.Join(dir, "pools", "shop")
-	pool.Program = &Program{Process: filepath.Join(pool.Dir, "shop"), Hosting: InProcess}
+	pool.Program = &Program{Process: filepath.Join(pool.Dir, "shop"), Dir: pool.Dir, Hosting: InProcess}
 	site := DefaultSite()
 	site.Name = "shop"
 	site.Bindings = []Binding{{Text: "http://shop.localhost:8080", Scheme: "http", Host: "shop.localhost", Listen: ListenLoopback, Port: 8080}}
@@ -137,6 +137,13 @@ queue_timeout = "2s"
 max_concurrent = 0
 max_streams = 1
 stream_after = "3s"
+[pools.idle.identity]
+user = "www-data"
+group = "33"
+groups = ["adm", "44"]
+umask = "027"
+no_new_privs = false
+capabilities = "host"
 
 [[sites]]
 name = "s"
@@ -153,7 +160,9 @@ process = "bin/shop"
 args = ["-v", ""]
 [[sites.apps]]
 pool = "shop"
+dir = "data"
 env = { A = "1" }
+env_files = ["more.env", "/etc/shop.env"]
 hosting = "outofprocess"
 `)
 	dir := cfg.Dir
@@ -192,6 +201,14 @@ max_streams = 1
 stream_after = 3s`; got != want {
 		t.Errorf("pools.idle: got\n%s\nwant\n%s", got, want)
 	}
+	if got, want := settingsText(cfg.Pools["idle"].Identity.settings()), `user = "www-data"
+group = "33"
+groups = ["adm", "44"]
+umask = "027"
+no_new_privs = false
+capabilities = "host"`; got != want {
+		t.Errorf("pools.idle.identity: got\n%s\nwant\n%s", got, want)
+	}
 	if cfg.Pools["idle"].Program != nil {
 		t.Error("a pool that no app names has a program")
 	}
@@ -213,10 +230,12 @@ max_connections_per_address = 4`; got != want {
 		t.Errorf("apps: got %s, want %s", got, want)
 	}
 	want := &Program{
-		Process: filepath.Join(dir, "p", "shop", "bin", "shop"),
-		Args:    []string{"-v", ""},
-		Env:     map[string]string{"A": "1"},
-		Hosting: OutOfProcess,
+		Process:  filepath.Join(dir, "p", "shop", "bin", "shop"),
+		Args:     []string{"-v", ""},
+		Dir:      filepath.Join(dir, "p", "shop", "data"),
+		Env:      map[string]string{"A": "1"},
+		EnvFiles: []string{filepath.Join(dir, "more.env"), cfg.abs("/etc/shop.env")},
+		Hosting:  OutOfProcess,
 	}
 	if got := cfg.Pools["shop"].Program; !reflect.DeepEqual(got, want) {
 		t.Errorf("program: got %+v, want %+v", got, want)

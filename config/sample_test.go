@@ -20,13 +20,14 @@ func schema() map[string][]setting {
 		prog Program
 	)
 	return map[string][]setting{
-		"host":         host.settings(),
-		"host.limits":  host.Limits.settings(),
-		"host.log":     host.Log.settings(),
-		"pools.hello":  new(Pool).settings(),
-		"sites":        site.settings(),
-		"sites.limits": site.Limits.settings(),
-		"sites.apps":   slices.Concat(app.settings(&pool), prog.settings()),
+		"host":                 host.settings(),
+		"host.limits":          host.Limits.settings(),
+		"host.log":             host.Log.settings(),
+		"pools.hello":          new(Pool).settings(),
+		"pools.hello.identity": new(Identity).settings(),
+		"sites":                site.settings(),
+		"sites.limits":         site.Limits.settings(),
+		"sites.apps":           slices.Concat(app.settings(&pool), prog.settings()),
 	}
 }
 

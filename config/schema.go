@@ -70,6 +70,18 @@ func (p *Pool) settings() []setting {
 	}
 }
 
+// settings are the keys of [pools.NAME.identity].
+func (i *Identity) settings() []setting {
+	return []setting{
+		{"user", account{&i.User}},
+		{"group", account{&i.Group}},
+		{"groups", accounts{&i.Groups}},
+		{"umask", umask{&i.Umask}},
+		{"no_new_privs", boolean{&i.NoNewPrivs}},
+		{"capabilities", word[Capabilities]{&i.Capabilities, []Capabilities{CapabilitiesAuto, CapabilitiesNone, CapabilitiesHost}}},
+	}
+}
+
 // settings are the keys of [[sites]].
 func (s *Site) settings() []setting {
 	return []setting{
@@ -107,7 +119,9 @@ func (p *Program) settings() []setting {
 	return []setting{
 		{"process", process{&p.Process}},
 		{"args", arguments{&p.Args}},
+		{"dir", folder{&p.Dir}},
 		{"env", environment{&p.Env}},
+		{"env_files", files{&p.EnvFiles}},
 		{"hosting", word[Hosting]{&p.Hosting, []Hosting{InProcess, OutOfProcess}}},
 	}
 }

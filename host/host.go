@@ -111,9 +111,6 @@ func (h *Host) open(ctx context.Context) error {
 	h.starters()
 	for _, p := range cfg.Pools {
 		h.newPool(p)
-		if err := h.service.open(p.Name, h.server); err != nil {
-			return err
-		}
 	}
 	r := h.buildRoutes(cfg, h.version.Load())
 	h.routes.Store(r)
@@ -205,19 +202,20 @@ func (h *Host) serve(cfg *config.Config) {
 		Limits: connLimits(cfg), Logger: h.log, Relayed: h.relayed, Placed: h.placed,
 		Closed: func(c *worker.Conn, _ bool) { h.clients.end(c.Number()) },
 	})
+	h.service.server = h.server
 	h.listeners = newListeners(h.log, h.accepted)
 }
 
 func (h *Host) starters() {
 	log := func(pool string) (*logfile.File, error) { return h.logs.Open(pool + ".log") }
 	h.inproc = &inproc.Starter{
-		Launcher: h.launcher, SocketDir: h.service.socketDir, Log: log,
+		Launcher: h.launcher, Contain: h.contain, SocketDir: h.service.socketDir, Log: log,
 		AccessLog: func() (*os.File, error) { return h.accessFile.File(), nil },
 		Settings:  h.settings, Env: workerEnvironment, HostAway: func() time.Duration { return h.next.Load().Host.HostAway },
 		Owner: h, Started: h.service.started, Running: h.pools.running, Ended: h.pools.ended, Logger: h.log,
 	}
 	h.outproc = &outproc.Starter{
-		Launcher: h.launcher, SocketDir: h.service.socketDir, Log: log, Env: workerEnvironment,
+		Launcher: h.launcher, Contain: h.contain, SocketDir: h.service.socketDir, Log: log, Env: workerEnvironment,
 		Trusted: func(a netip.Addr) bool { return h.routes.Load().trusts(a) }, Logger: h.log,
 	}
 }

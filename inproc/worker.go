@@ -17,6 +17,7 @@ import (
 	"aerie/apppool"
 	"aerie/internal/h1"
 	"aerie/internal/logfile"
+	"aerie/internal/process"
 	"aerie/proto"
 	"aerie/worker"
 )
@@ -30,10 +31,13 @@ type Worker struct {
 	token     string
 	forget    func() // takes the token out of the host service
 
+	user      *process.User // nil: the host's own
 	socketDir string
-	pluginDir string // go-plugin's, below socketDir
-	log       *logfile.File
-	logFrom   int64 // the log's size before this process wrote to it
+	pluginDir string // go-plugin's, below socketDir; empty
+
+	controlDir string // of the control service's socket, below socketDir
+	log        *logfile.File
+	logFrom    int64 // the log's size before this process wrote to it
 
 	run     *pluginRunner
 	rpc     plugin.ClientProtocol

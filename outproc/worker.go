@@ -13,6 +13,7 @@ import (
 	"aerie/apppool"
 	"aerie/internal/h1"
 	"aerie/internal/logfile"
+	"aerie/internal/peer"
 	"aerie/internal/process"
 )
 
@@ -20,6 +21,8 @@ import (
 // safe for concurrent use.
 type Worker struct {
 	spec      apppool.Spec
+	contain   *process.Contain
+	own       map[string]string // the program's environment, read at its start
 	logger    *slog.Logger
 	log       *logfile.File
 	socket    string // where it may listen
@@ -122,6 +125,11 @@ func (w *Worker) dialer(a address) func(context.Context) (net.Conn, error) {
 		c, err := d.DialContext(ctx, a.network, a.address)
 		if err != nil {
 			return nil, err
+		}
+		if u := w.contain.User; u != nil && a.network == "unix" { // who put the socket there may be anybody's
+			if err := peer.Check(c, u.UID); err != nil {
+				return nil, errors.Join(err, c.Close())
+			}
 		}
 		select {
 		case <-w.proc.Done():

@@ -8,6 +8,7 @@
 //	/mem?reset=1         JSON of the process's memory (Memory); reset forgets the peak
 //	/io                  JSON of the process's read and write calls (IO)
 //	/pid /exit?code= /stop?signal=
+//	/reach?path=         JSON of what the process may do with a path (Reach)
 //	/id                  rawhttp.Answer, for rawhttp.Load
 //	/echo?flush=1        the body back, full duplex
 //	/sink                JSON of length and sha256 of the body (Sum)
@@ -57,7 +58,7 @@ func New(pathBase func(*http.Request) string) http.Handler {
 	}
 	a.routes = map[string]http.HandlerFunc{
 		"facts": a.facts, "env": env, "count": a.count, "mem": mem, "io": ioCalls,
-		"pid": pid, "exit": exit, "stop": stop, "id": a.id,
+		"pid": pid, "reach": reach, "exit": exit, "stop": stop, "id": a.id,
 		"echo": echo, "sink": sink, "big": big, "file": file, "chunked": chunked, "trailers": trailers,
 		"early413": early413, "status": status, "panic": panics, "panic-after-write": panicsLater,
 		"1xx": earlyHints, "deadline": a.deadline, "deadline/seen": a.await("deadline"),

@@ -68,7 +68,11 @@ func Main(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		defer func() { _ = os.RemoveAll(dir) }() // a temporary folder
+		defer func() { _ = os.RemoveAll(dir) }()     // a temporary folder
+		if err := os.Chmod(dir, 0o755); err != nil { // hosts of other users are run from it
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 		builds.dir, builds.done = dir, map[string]string{}
 		return m.Run()
 	}())
@@ -81,6 +85,7 @@ type Host struct {
 	Addr   string // of the port that the sites share: 127.0.0.1:PORT
 	Port   string
 	Client *admin.Client
+	As     *syscall.Credential // whose process the host is; nil: the test's own
 	cmd    *exec.Cmd
 	log    *logBuffer
 	exited chan struct{}
@@ -178,7 +183,7 @@ func (h *Host) StartOnly() {
 	h.t.Helper()
 	h.cmd = exec.Command(Bin(h.t, "aerie/cmd/aerie"), "run", "-c", filepath.Join(h.Dir, "sites.toml"))
 	h.cmd.Stdout, h.cmd.Stderr = h.log, h.log
-	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: h.As}
 	if err := h.cmd.Start(); err != nil {
 		h.t.Fatal(err)
 	}
