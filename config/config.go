@@ -66,7 +66,8 @@ type Pool struct {
 	MaxStreams      int           // upgraded and long-streaming requests beside those, in each worker process
 	StreamAfter     time.Duration // a request that runs for longer counts as a stream
 
-	Identity Identity // [pools.NAME.identity]
+	Identity Identity   // [pools.NAME.identity]
+	Limits   PoolLimits // [pools.NAME.limits]
 
 	Program *Program // what the pool runs, from the apps that name it; nil when none does
 }
@@ -80,6 +81,19 @@ type Identity struct {
 	Umask        os.FileMode  // of new files
 	NoNewPrivs   bool         // set-user-ID programs and file capabilities give the process nothing
 	Capabilities Capabilities // what is left of root's privileges
+}
+
+// PoolLimits is the [pools.NAME.limits] table: what each of the pool's worker
+// processes may use, together with all that it starts. Zero is no limit.
+type PoolLimits struct {
+	CPU          float64 // CPUs: 1.5 is one and a half all the time (IIS cpu.limit with action Throttle)
+	Memory       int64   // bytes, swap included; past it the kernel ends the process
+	Processes    int     // processes and threads
+	CPUs         CPUSet  // on which CPUs it may run; none is all (IIS smpProcessorAffinityMask)
+	OpenFiles    Rlimit  // descriptors
+	CoreSize     Rlimit  // bytes of a core file
+	LockedMemory Rlimit  // bytes that are kept in RAM
+	Required     bool    // a limit that cannot be set keeps the pool from starting
 }
 
 // Capabilities says which of root's privileges (capabilities(7)) a worker

@@ -47,6 +47,7 @@ func DefaultPool(name string) *Pool {
 		MaxStreams:      10000,
 		StreamAfter:     30 * time.Second,
 		Identity:        Identity{Umask: 0o022, NoNewPrivs: true, Capabilities: CapabilitiesAuto},
+		Limits:          PoolLimits{Required: true},
 	}
 }
 

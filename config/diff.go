@@ -45,7 +45,7 @@ type Changes struct {
 	PoolsAdded      []string
 	PoolsRemoved    []string
 	ProgramChanged  []Changed // process, args, env, hosting: needs a new generation; also of a pool that gains its first program or loses its last
-	SettingsChanged []Changed // the keys of [pools.NAME], identity.*
+	SettingsChanged []Changed // the keys of [pools.NAME], identity.*, limits.*
 
 	SitesAdded   []string
 	SitesRemoved []string
@@ -135,6 +135,7 @@ func poolChanges(a, b *Pool) []Change {
 	return slices.Concat(
 		settingChanges("", a.settings(), b.settings()),
 		settingChanges("identity.", a.Identity.settings(), b.Identity.settings()),
+		settingChanges("limits.", a.Limits.settings(), b.Limits.settings()),
 	)
 }
 

@@ -97,6 +97,33 @@ func TestIdentityProblems(t *testing.T) {
 	}
 }
 
+func TestPoolLimitsProblems(t *testing.T) {
+	for text, want := range map[string]string{
+		`cpu = -1`:                 `pools.p.limits.cpu: must not be negative, got -1`,
+		`cpu = 0.001`:              `pools.p.limits.cpu: must be 0 or at least 0.01, got 0.001`,
+		`cpu = "1"`:                `pools.p.limits.cpu: want a number of CPUs such as 1.5, got "1"`,
+		`cpu = nan`:                `pools.p.limits.cpu: want a number of CPUs such as 1.5, got NaN`,
+		`cpu = 1e9`:                `pools.p.limits.cpu: must be at most 8192, got 1000000000`,
+		`memory = "lots"`:          `pools.p.limits.memory: want a whole number of bytes`,
+		`processes = -1`:           `pools.p.limits.processes: must not be negative`,
+		`cpus = "1-0"`:             `pools.p.limits.cpus: bad CPUs "1-0": want numbers and ranges from low to high, such as "0-1,4"`,
+		`cpus = "0,,1"`:            `pools.p.limits.cpus: bad CPUs "0,,1"`,
+		`cpus = "9999"`:            `pools.p.limits.cpus: bad CPUs "9999"`,
+		`cpus = 0`:                 `pools.p.limits.cpus: want a string, got 0`,
+		`open_files = 0`:           `pools.p.limits.open_files: must be greater than zero, got 0`,
+		`open_files = "8KiB"`:      `pools.p.limits.open_files: want a whole number or "host", got "8KiB"`,
+		`open_files = "unlimited"`: `pools.p.limits.open_files: want a whole number or "host", got "unlimited"`,
+		`core_size = "none"`:       `pools.p.limits.core_size: want a size such as "512MiB", "unlimited" or "host", got "none"`,
+		`core_size = -1`:           `pools.p.limits.core_size: must not be negative, got -1`,
+		`mem = 1`:                  `pools.p.limits.mem: unknown key`,
+	} {
+		_, err := Load(write(t, "[pools.p.limits]\n"+text+"\n"))
+		if err == nil || strings.Count(err.Error(), "\n") > 0 || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", text, err, want)
+		}
+	}
+}
+
 func TestDropsCapabilities(t *testing.T) {
 	for _, c := range []struct {
 		user string

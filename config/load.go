@@ -122,6 +122,9 @@ func (d *decoder) pools(t *table, cfg *Config) {
 		}
 		pt.read(pool.settings())
 		d.identity(pt.sub("identity"), pool)
+		limits := pt.sub("limits")
+		limits.read(pool.Limits.settings())
+		limits.close()
 		pt.close()
 		d.checkDelays(pt, pool)
 	}

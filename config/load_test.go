@@ -144,6 +144,15 @@ groups = ["adm", "44"]
 umask = "027"
 no_new_privs = false
 capabilities = "host"
+[pools.idle.limits]
+cpu = 1.5
+memory = "64MiB"
+processes = 100
+cpus = "4, 0-1"
+open_files = 1024
+core_size = "unlimited"
+locked_memory = "8MiB"
+required = false
 
 [[sites]]
 name = "s"
@@ -208,6 +217,16 @@ umask = "027"
 no_new_privs = false
 capabilities = "host"`; got != want {
 		t.Errorf("pools.idle.identity: got\n%s\nwant\n%s", got, want)
+	}
+	if got, want := settingsText(cfg.Pools["idle"].Limits.settings()), `cpu = 1.5
+memory = 64MiB
+processes = 100
+cpus = "0-1,4"
+open_files = 1024
+core_size = "unlimited"
+locked_memory = 8MiB
+required = false`; got != want {
+		t.Errorf("pools.idle.limits: got\n%s\nwant\n%s", got, want)
 	}
 	if cfg.Pools["idle"].Program != nil {
 		t.Error("a pool that no app names has a program")

@@ -25,6 +25,7 @@ func schema() map[string][]setting {
 		"host.log":             host.Log.settings(),
 		"pools.hello":          new(Pool).settings(),
 		"pools.hello.identity": new(Identity).settings(),
+		"pools.hello.limits":   new(PoolLimits).settings(),
 		"sites":                site.settings(),
 		"sites.limits":         site.Limits.settings(),
 		"sites.apps":           slices.Concat(app.settings(&pool), prog.settings()),

@@ -82,6 +82,20 @@ func (i *Identity) settings() []setting {
 	}
 }
 
+// settings are the keys of [pools.NAME.limits].
+func (l *PoolLimits) settings() []setting {
+	return []setting{
+		{"cpu", cores{&l.CPU}},
+		{"memory", size[int64]{&l.Memory, zero}},
+		{"processes", count{&l.Processes, zero}},
+		{"cpus", cpuSet{&l.CPUs}},
+		{"open_files", rlimit{&l.OpenFiles, false}},
+		{"core_size", rlimit{&l.CoreSize, true}},
+		{"locked_memory", rlimit{&l.LockedMemory, true}},
+		{"required", boolean{&l.Required}},
+	}
+}
+
 // settings are the keys of [[sites]].
 func (s *Site) settings() []setting {
 	return []setting{

@@ -119,7 +119,7 @@ func (c *Config) warnURL(w *decoder, i int, site *Site) {
 	warn := func(key string, n int) {
 		if int64(n) > line {
 			w.problem(at.key("limits").key(key), "%s is never reached: max_request_line of [host.limits] is %s",
-				formatSize(int64(n)), formatSize(line))
+				FormatSize(int64(n)), FormatSize(line))
 		}
 	}
 	warn("max_url", site.Limits.MaxURL)

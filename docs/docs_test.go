@@ -118,7 +118,7 @@ func TestDefaults(t *testing.T) {
 	}
 	heads := []struct{ table, head string }{
 		{"host", "[host]"}, {"host.limits", "[host.limits]"}, {"host.log", "[host.log]"}, {"pools.NAME", "[pools.NAME]"},
-		{"pools.NAME.identity", "[pools.NAME.identity]"},
+		{"pools.NAME.identity", "[pools.NAME.identity]"}, {"pools.NAME.limits", "[pools.NAME.limits]"},
 		{"sites", "[[sites]]"}, {"sites.limits", "[sites.limits]"}, {"sites.apps", "[[sites.apps]]"},
 	}
 	var full, short strings.Builder

@@ -48,6 +48,7 @@ type Host struct {
 	accessFile *logfile.File
 	access     *accesslog.Sink
 	launcher   *process.Launcher
+	groups     groups
 	inproc     *inproc.Starter
 	outproc    *outproc.Starter
 	pools      *poolSet
@@ -159,6 +160,9 @@ func (h *Host) prepare(cfg *config.Config) error {
 		return err
 	}
 	h.service = newService(cfg.Host.RunDir, startID(h.startedAt))
+	if err := h.groups.open(cfg.Host.RunDir, startID(h.startedAt)); err != nil {
+		h.log.Warn("clear up control groups of hosts before", "error", err)
+	}
 	return h.removeLeftovers(cfg)
 }
 
@@ -301,6 +305,7 @@ func (h *Host) end(ctx context.Context) error {
 		note(h.service.close(p.name))
 	}
 	note(h.launcher.Close())
+	note(h.groups.close())
 	if h.access != nil {
 		note(h.access.Close())
 	}

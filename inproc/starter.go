@@ -153,7 +153,7 @@ func (s *Starter) prepare(w *Worker, token string) (*pluginRunner, error) {
 	if err != nil {
 		return nil, err
 	}
-	env := process.Environment(s.Env(), w.user.Environment(), process.List(own), []string{
+	env := process.Environment(s.Env(), contain.Environment(), process.List(own), []string{
 		proto.EnvPool + "=" + p.Name,
 		proto.EnvGeneration + "=" + strconv.Itoa(w.spec.Generation),
 		proto.EnvSocketDir + "=" + dir,

@@ -10,7 +10,7 @@ import (
 // environment is the worker's: host is what the host gives to all, the
 // program's own comes on top, and the contract on top of that.
 func (w *Worker) environment(host []string) []string {
-	return process.Environment(host, w.contain.User.Environment(), process.List(w.own), []string{
+	return process.Environment(host, w.contain.Environment(), process.List(w.own), []string{
 		"HOST=127.0.0.1",
 		proto.EnvPort + "=" + strconv.Itoa(w.port),
 		proto.EnvSocket + "=" + w.socket,

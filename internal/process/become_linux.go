@@ -30,7 +30,14 @@ func (c *Contain) contain() *failure {
 }
 
 func (c *Contain) settings() []setting {
-	list := []setting{{"umask", func() error { unix.Umask(int(c.Umask)); return nil }}}
+	var list []setting
+	for _, r := range c.Rlimits {
+		list = append(list, setting{r.Name, r.set})
+	}
+	if len(c.CPUs) > 0 {
+		list = append(list, setting{"cpus", c.setCPUs})
+	}
+	list = append(list, setting{"umask", func() error { unix.Umask(int(c.Umask)); return nil }})
 	if c.User != nil && !c.User.isOwn() {
 		list = append(list, setting{"user", c.User.giveOutput})
 	}
@@ -47,6 +54,46 @@ func (c *Contain) settings() []setting {
 		list = append(list, setting{"capabilities", dropRest})
 	}
 	return list
+}
+
+// set puts the limit in force. Package syscall's function is used because it puts
+// back the descriptor limit that the process was started with, unless that was
+// changed through it.
+func (r Rlimit) set() error {
+	resource, ok := map[string]int{OpenFiles: unix.RLIMIT_NOFILE, CoreSize: unix.RLIMIT_CORE, LockedMemory: unix.RLIMIT_MEMLOCK}[r.Name]
+	if !ok {
+		return errors.New("no such limit")
+	}
+	err := syscall.Setrlimit(resource, &syscall.Rlimit{Cur: r.Value, Max: r.Value})
+	var own syscall.Rlimit
+	if errors.Is(err, syscall.EPERM) && syscall.Getrlimit(resource, &own) == nil {
+		return fmt.Errorf("it is more than the host's own limit, %d, which only CAP_SYS_RESOURCE can exceed: %w", own.Max, err)
+	}
+	return err
+}
+
+// setCPUs bounds the calling thread to c.CPUs. The kernel leaves out those that
+// are not there, which is an error here.
+func (c *Contain) setCPUs() error {
+	var want, got unix.CPUSet
+	for _, n := range c.CPUs {
+		want.Set(n)
+		if !want.IsSet(n) {
+			return fmt.Errorf("there is no CPU %d", n)
+		}
+	}
+	if err := unix.SchedSetaffinity(0, &want); err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: none of them is there
+		return err
+	}
+	if err := unix.SchedGetaffinity(0, &got); err != nil {
+		return err
+	}
+	for _, n := range c.CPUs {
+		if !got.IsSet(n) {
+			return fmt.Errorf("there is no CPU %d for the host", n)
+		}
+	}
+	return nil
 }
 
 // giveOutput makes pipes that are the process's output the user's: programs that

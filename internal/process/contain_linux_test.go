@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"aerie/internal/cgroup"
 )
 
 // nobody is a user that every system has.
@@ -108,6 +110,9 @@ func TestContain(t *testing.T) {
 			&Contain{Umask: 0o022, DropCapabilities: true},
 			map[string]string{"Uid": "0 0 0 0", "Umask": "0022", "NoNewPrivs": "0"}, true,
 		},
+		"one CPU": {
+			&Contain{Umask: 0o022, CPUs: []int{0}}, map[string]string{"Cpus_allowed_list": "0"}, false,
+		},
 		"as the host": {
 			&Contain{Umask: 0o002},
 			map[string]string{"Uid": own["Uid"], "Gid": own["Gid"], "Groups": own["Groups"], "Umask": "0002", "CapEff": own["CapEff"], "CapBnd": own["CapBnd"]}, false,
@@ -124,6 +129,44 @@ func TestContain(t *testing.T) {
 				expectStatus(t, p.Pid(), none)
 			}
 		})
+	}
+}
+
+func TestRlimits(t *testing.T) {
+	needRoot(t)
+	r, w := pipe(t)
+	spec := openSpec(t, "block", "plain", "limited")
+	spec.Stdout = w
+	spec.Contain = &Contain{User: &User{UID: nobody, GID: nobody}, Rlimits: []Rlimit{{OpenFiles, 99}, {CoreSize, 0}, {LockedMemory, 4096}}}
+	p := start(t, spec)
+	readLine(t, r)
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", p.Pid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	limits := strings.Join(strings.Fields(string(b)), " ")
+	for _, want := range []string{"Max open files 99 99 files", "Max core file size 0 0 bytes", "Max locked memory 4096 4096 bytes"} {
+		if !strings.Contains(limits, want) {
+			t.Errorf("the limits are not %q:\n%s", want, b)
+		}
+	}
+}
+
+// TestGroupFails: a process whose control group cannot be made, or entered, is not
+// started.
+func TestGroupFails(t *testing.T) {
+	l := newLauncher(t)
+	spec := helperSpec(t, "exit", "0")
+	cause := errors.New("no group")
+	spec.Contain = &Contain{Umask: 0o022, NewGroup: func() (*cgroup.Group, error) { return nil, cause }}
+	if _, err := l.Start(t.Context(), spec); !errors.Is(err, cause) {
+		t.Errorf("got %v", err)
+	}
+	spec.Contain.NewGroup = func() (*cgroup.Group, error) {
+		return &cgroup.Group{Dirs: map[string]string{"freezer": filepath.Join(t.TempDir(), "absent")}}, nil
+	}
+	if _, err := l.Start(t.Context(), spec); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "put process into its control group") {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -193,11 +236,20 @@ func TestContainErrors(t *testing.T) {
 	}{
 		"closed folder above the program": {inside, "/", fmt.Sprintf("execute %q: user 65534 may not enter %s", inside, closed), syscall.EACCES},
 		"closed program":                  {private, "/", fmt.Sprintf("execute %q: user 65534 may not execute it (mode -rwx------)", private), syscall.EACCES},
+		"CPU":                             {"", "", `set "cpus": there is no CPU 1000`, nil},
+		"open files":                      {"", "", `set "open_files": `, syscall.EPERM},
 		"closed working directory":        {"/bin/sh", filepath.Join(closed, "sub"), fmt.Sprintf("enter folder %q: user 65534 may not enter %s", filepath.Join(closed, "sub"), closed), syscall.EACCES},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := newLauncher(t).Start(t.Context(), Spec{Path: c.path, Dir: c.dir, Contain: stranger})
-			if err == nil || err.Error() != c.want || !errors.Is(err, c.err) {
+			spec := Spec{Path: c.path, Dir: c.dir, Contain: stranger}
+			switch name {
+			case "CPU":
+				spec = Spec{Path: "/bin/sh", Dir: "/", Contain: &Contain{CPUs: []int{0, 1000}}}
+			case "open files":
+				spec = Spec{Path: "/bin/sh", Dir: "/", Contain: &Contain{Rlimits: []Rlimit{{OpenFiles, 1 << 40}}}}
+			}
+			_, err := newLauncher(t).Start(t.Context(), spec)
+			if err == nil || !strings.HasPrefix(err.Error(), c.want) || c.err != nil && !errors.Is(err, c.err) {
 				t.Errorf("got %v, want %s", err, c.want)
 			}
 		})

@@ -3,6 +3,7 @@ package process
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -37,4 +38,15 @@ func (u *User) Environment() []string {
 		return nil
 	}
 	return []string{"HOME=" + u.Home, "USER=" + u.Name, "LOGNAME=" + u.Name}
+}
+
+// Environment is what a process that is so contained should find in its
+// environment: its user, and for the garbage collector of a Go program nine
+// tenths of the memory that it may have.
+func (c *Contain) Environment() []string {
+	env := c.User.Environment()
+	if c.Memory > 0 {
+		env = append(env, "GOMEMLIMIT="+strconv.FormatInt(c.Memory/10*9, 10))
+	}
+	return env
 }

@@ -34,22 +34,27 @@ func (l *Launcher) start(ctx context.Context, spec Spec) (*Process, error) {
 		return nil, fmt.Errorf("start process: %w", err)
 	}
 	defer ours.Close() // both directions are done with by then
+	group, err := spec.Contain.newGroup()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start process: %w", err), theirs.Close())
+	}
 	proc, err := l.fork(spec, theirs)
 	if err != nil {
-		return nil, fmt.Errorf("start process: %w", err)
+		err = fmt.Errorf("start process: %w", err)
+		if group != nil {
+			err = errors.Join(err, group.Remove())
+		}
+		return nil, err
 	}
 	p := newProcess(proc, nil)
 	p.onEnd = func() { l.ended(p, spec.EndWithHost) }
-	var guardErr error
-	if spec.EndWithHost {
-		l.bind(p)
-		guardErr = l.system.guard.add(ctx, l, p.pid)
+	if group != nil {
+		p.group, p.outOfMemory = group, spec.Contain.OutOfMemory
 	}
+	err = l.hold(ctx, p, spec.EndWithHost)
 	go p.await() // ends with the process
-	if guardErr == nil {
+	if err == nil {
 		err = handshake(ctx, ours, order{spec.Dir, spec.EndWithHost, spec.Contain})
-	} else {
-		err = fmt.Errorf("start process: %w", guardErr)
 	}
 	if err == nil {
 		return p, nil
@@ -62,6 +67,24 @@ func (l *Launcher) start(ctx context.Context, spec Spec) (*Process, error) {
 		err = fmt.Errorf("%w (%q: %s)", err, l.command(), p.Status())
 	}
 	return nil, err
+}
+
+// hold puts p, whose shim waits for its order, where it can be found and ended
+// with all that it will start.
+func (l *Launcher) hold(ctx context.Context, p *Process, endWithHost bool) error {
+	if p.group != nil {
+		if err := p.group.Add(p.pid); err != nil {
+			return fmt.Errorf("start process: %w", err)
+		}
+	}
+	if !endWithHost {
+		return nil
+	}
+	l.bind(p)
+	if err := l.system.guard.add(ctx, l, p.pid, p.group); err != nil {
+		return fmt.Errorf("start process: %w", err)
+	}
+	return nil
 }
 
 // ended runs when p has ended, before its pid can be anybody else's.

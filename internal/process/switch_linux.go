@@ -60,6 +60,12 @@ func capabilities() (uint64, error) {
 	return uint64(data[1].Effective)<<32 | uint64(data[0].Effective), nil
 }
 
+// HasCPU says whether this process may use the CPU of that number.
+func HasCPU(n int) bool {
+	var set unix.CPUSet
+	return unix.SchedGetaffinity(0, &set) == nil && set.IsSet(n)
+}
+
 // HideMemory keeps other processes of the same user from reading this process's
 // memory and descriptors, and it from leaving a core file. Programs that it
 // starts are as usual.

@@ -8,6 +8,8 @@
 //	/mem?reset=1         JSON of the process's memory (Memory); reset forgets the peak
 //	/io                  JSON of the process's read and write calls (IO)
 //	/pid /exit?code= /stop?signal=
+//	/grow?n=             keeps n bytes more of memory, all of it written to
+//	/leave?n=            starts n processes in sessions of their own: Left
 //	/reach?path=         JSON of what the process may do with a path (Reach)
 //	/id                  rawhttp.Answer, for rawhttp.Load
 //	/echo?flush=1        the body back, full duplex
@@ -38,6 +40,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"aerie/internal/rawhttp"
@@ -58,7 +61,7 @@ func New(pathBase func(*http.Request) string) http.Handler {
 	}
 	a.routes = map[string]http.HandlerFunc{
 		"facts": a.facts, "env": env, "count": a.count, "mem": mem, "io": ioCalls,
-		"pid": pid, "reach": reach, "exit": exit, "stop": stop, "id": a.id,
+		"pid": pid, "reach": reach, "grow": a.grow, "leave": leave, "exit": exit, "stop": stop, "id": a.id,
 		"echo": echo, "sink": sink, "big": big, "file": file, "chunked": chunked, "trailers": trailers,
 		"early413": early413, "status": status, "panic": panics, "panic-after-write": panicsLater,
 		"1xx": earlyHints, "deadline": a.deadline, "deadline/seen": a.await("deadline"),
@@ -75,6 +78,9 @@ type behaviour struct {
 	requests atomic.Int64
 	events   mailboxes
 	tokens   mailboxes
+
+	mu    sync.Mutex // guards below
+	grown [][]byte
 }
 
 // ServeHTTP routes by itself: http.ServeMux would redirect requests whose path

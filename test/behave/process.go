@@ -48,6 +48,37 @@ func reach(w http.ResponseWriter, r *http.Request) {
 	answerJSON(w, answer)
 }
 
+func (a *behaviour) grow(w http.ResponseWriter, r *http.Request) {
+	b := make([]byte, number(r, "n"))
+	for i := 0; i < len(b); i += 512 {
+		b[i] = 1
+	}
+	a.mu.Lock()
+	a.grown = append(a.grown, b)
+	a.mu.Unlock()
+	fmt.Fprintln(w, len(b))
+}
+
+// Left is what /leave answers: the processes that were started, each of which
+// sleeps for an hour, and why the next one was not, "" if all were.
+type Left struct {
+	Pids []int
+	Err  string
+}
+
+func leave(w http.ResponseWriter, r *http.Request) {
+	left := Left{Pids: []int{}}
+	for range number(r, "n") {
+		pid, err := sleeper()
+		if err != nil {
+			left.Err = err.Error()
+			break
+		}
+		left.Pids = append(left.Pids, pid)
+	}
+	answerJSON(w, left)
+}
+
 // exit ends the process in the middle of the request.
 func exit(_ http.ResponseWriter, r *http.Request) { os.Exit(int(number(r, "code"))) }
 

@@ -333,6 +333,7 @@ func (h *Host) WaitFor(what string, ok func() bool) {
 func (h *Host) CLI(args ...string) (stdout string, err error) {
 	h.t.Helper()
 	cmd := exec.Command(Bin(h.t, "aerie/cmd/aerie"), append(args, "-c", filepath.Join(h.Dir, "sites.toml"))...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: h.As}
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
@@ -352,7 +353,10 @@ func (h *Host) Get(host, path string) (int, string) {
 }
 
 // TryGet is Get that returns its error.
-func (h *Host) TryGet(host, path string) (int, string, error) {
+func (h *Host) TryGet(host, path string) (int, string, error) { return h.Try("GET", host, path) }
+
+// Try sends a request without a body to a site on a new connection.
+func (h *Host) Try(method, host, path string) (int, string, error) {
 	c, err := net.Dial("tcp", h.Addr)
 	if err != nil {
 		return 0, "", err
@@ -361,7 +365,7 @@ func (h *Host) TryGet(host, path string) (int, string, error) {
 	if err := c.SetDeadline(time.Now().Add(Limit)); err != nil {
 		return 0, "", err
 	}
-	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, host); err != nil {
+	if _, err := fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", method, path, host); err != nil {
 		return 0, "", err
 	}
 	r := bufio.NewReader(c)

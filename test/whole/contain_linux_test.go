@@ -1,0 +1,342 @@
+package whole
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"aerie/admin"
+	"aerie/internal/cgroup"
+	"aerie/test/behave"
+	"aerie/test/hosttest"
+)
+
+// memoryLimit is little, but enough for the application to start, also with the
+// race detector in it.
+const memoryLimit = 64 << 20
+
+const contained = behaving + `
+[pools.handover]
+restart_delay = "10ms"
+[pools.handover.limits]
+cpu = 1.5
+memory = "64MiB"
+processes = 60
+open_files = 777
+core_size = "1MiB"
+locked_memory = "16KiB"
+cpus = "0"
+[pools.forward]
+restart_delay = "10ms"
+[pools.forward.limits]
+memory = "64MiB"
+processes = 60
+open_files = 777
+`
+
+// needGroups skips a test that needs control groups that the test may make, but
+// not under CI, which may.
+func needGroups(t *testing.T) {
+	t.Helper()
+	needRoot(t)
+	err := errors.New("none")
+	tree, openErr := cgroup.Open("aerie-test")
+	if openErr == nil {
+		err = nil
+		for _, r := range tree.Refused(cgroup.Limits{CPU: 1, Memory: 1, Processes: 1}) {
+			err = errors.Join(err, r.Err)
+		}
+	}
+	if err = errors.Join(openErr, err); err == nil {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("under CI control groups can be made: %v", err)
+	}
+	t.Skipf("no control groups: %v", err)
+}
+
+// groupOf is the folder of a process's control group, "" if it has none of the
+// host's.
+func groupOf(t *testing.T, pid int, controller string) string {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if (f[1] == controller || f[0] == "0" && f[1] == "" && controller == "") && strings.Contains(f[2], "/aerie-") {
+			return filepath.Join("/sys/fs/cgroup", f[1], f[2])
+		}
+	}
+	return ""
+}
+
+// grow has the application take n bytes more. It is a POST, because a GET that was
+// not answered is sent to the next generation.
+func grow(h *hosttest.Host, site string, n int) error {
+	status, body, err := h.Try("POST", site+".test", "/grow?n="+strconv.Itoa(n))
+	if err == nil && status != 200 {
+		err = fmt.Errorf("%d %s", status, body)
+	}
+	return err
+}
+
+// TestLimits sets every limit and reads from the kernel what holds for the
+// worker processes. Requests are answered.
+func TestLimits(t *testing.T) {
+	needGroups(t)
+	bin := hosttest.Bin(t, "aerie/test/apps/behave")
+	h := hosttest.New(t, contained, map[string]string{"handover": bin, "relay": bin, "forward": bin}).Start()
+	var groups []string
+	for _, name := range []string{"handover", "forward"} {
+		pid := h.Pool(name).Workers[0].Pid
+		if dir := groupOf(t, pid, "memory"); dir != "" {
+			groups = append(groups, dir)
+			for file, want := range map[string]string{
+				dir + "/memory.limit_in_bytes":                "67108864",
+				groupOf(t, pid, "pids") + "/pids.max":         "60",
+				groupOf(t, pid, "cpu") + "/cpu.cfs_quota_us":  map[string]string{"handover": "150000"}[name],
+				groupOf(t, pid, "freezer") + "/freezer.state": "THAWED",
+				dir + "/memory.memsw.limit_in_bytes":          "67108864",
+				groupOf(t, pid, "cpu") + "/cpu.cfs_period_us": map[string]string{"handover": "100000"}[name],
+				groupOf(t, pid, "freezer") + "/cgroup.procs":  strconv.Itoa(pid),
+			} {
+				if want == "" { // that pool has no such limit
+					continue
+				}
+				if b, err := os.ReadFile(file); err != nil || strings.TrimSpace(string(b)) != want {
+					t.Errorf("%s: %s is %q, %v; want %q", name, file, b, err, want)
+				}
+			}
+		}
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		limits := map[string]string{}
+		for line := range strings.Lines(string(b)) {
+			if len(line) > 66 {
+				limits[strings.TrimSpace(line[:26])] = strings.Join(strings.Fields(line[26:66]), " ")
+			}
+		}
+		want := map[string]string{"Max open files": "777 777"}
+		if name == "handover" {
+			want["Max core file size"], want["Max locked memory"] = "1048576 1048576", "16384 16384"
+			if got := status(t, pid)["Cpus_allowed_list"]; got != "0" {
+				t.Errorf("it may run on CPUs %q", got)
+			}
+		}
+		for limit, value := range want {
+			if limits[limit] != value {
+				t.Errorf("%s: %s is %q, want %q", name, limit, limits[limit], value)
+			}
+		}
+		if status, body := h.Get(name+".test", "/env?name=GOMEMLIMIT"); status != 200 || body != strconv.Itoa(memoryLimit/10*9) {
+			t.Errorf("%s: GOMEMLIMIT is %q (%d)", name, body, status)
+		}
+	}
+	if relay := h.Pool("relay").Workers[0].Pid; groupOf(t, relay, "memory") != "" {
+		t.Error("a pool without limits is limited")
+	}
+	h.Signal(syscall.SIGTERM)
+	if err := h.Exited(); err != nil {
+		t.Error(err)
+	}
+	for _, dir := range groups {
+		if _, err := os.Stat(filepath.Dir(dir)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("left: %s, %v", filepath.Dir(dir), err)
+		}
+	}
+}
+
+// TestOutOfMemory has an application of each kind take more memory than its pool
+// may have: the pool says so and restarts, and the others notice nothing.
+func TestOutOfMemory(t *testing.T) {
+	needGroups(t)
+	bin := hosttest.Bin(t, "aerie/test/apps/behave")
+	h := hosttest.New(t, contained, map[string]string{"handover": bin, "relay": bin, "forward": bin}).Start()
+	for _, name := range []string{"handover", "forward"} {
+		t.Run(name, func(t *testing.T) {
+			stop := load(t, h, "relay.test", 8)
+			before, others := h.Pool(name), h.Status()
+			for i := 0; grow(h, name, 4<<20) == nil; i++ {
+				if i > 64 {
+					t.Fatal("it grows without end")
+				}
+			}
+			after := h.Wait("the pool to restart", func(s admin.Status) bool {
+				p := hosttest.PoolOf(t, s, name)
+				return p.Crashes == before.Crashes+1 && p.State == "running"
+			})
+			stop()
+			const want = "out of memory in the pool's limit of 64MiB"
+			if !strings.Contains(h.Log(), "pool="+name) || !strings.Contains(h.Log(), want) {
+				t.Errorf("the log does not say %q", want)
+			}
+			if p := hosttest.PoolOf(t, after, name); !strings.Contains(p.LastReason, want) {
+				t.Errorf("reason %q, want %q", p.LastReason, want)
+			}
+			for _, other := range []string{"relay", "handover", "forward"} {
+				if p := hosttest.PoolOf(t, after, other); other != name && p.Generation != hosttest.PoolOf(t, others, other).Generation {
+					t.Errorf("pool %s restarted too", other)
+				}
+			}
+			if status, _ := h.Get(name+".test", "/pid"); status != 200 {
+				t.Errorf("after the restart: %d", status)
+			}
+		})
+	}
+}
+
+// TestProcessLimit: an application that starts more processes than it may is
+// refused by the kernel, and goes on.
+func TestProcessLimit(t *testing.T) {
+	needGroups(t)
+	bin := hosttest.Bin(t, "aerie/test/apps/behave")
+	h := hosttest.New(t, contained, map[string]string{"handover": bin, "relay": bin, "forward": bin}).Start()
+	for _, name := range []string{"handover", "forward"} {
+		left := leave(t, h, name, 100)
+		if len(left.Pids) >= 60 || !strings.Contains(left.Err, "resource temporarily unavailable") {
+			t.Errorf("%s: started %d processes, then %q", name, len(left.Pids), left.Err)
+		}
+		if status, _ := h.Get(name+".test", "/pid"); status != 200 {
+			t.Errorf("%s: %d", name, status)
+		}
+	}
+}
+
+func leave(t *testing.T, h *hosttest.Host, name string, n int) (left behave.Left) {
+	t.Helper()
+	_, body := h.Get(name+".test", "/leave?n="+strconv.Itoa(n))
+	if err := json.Unmarshal([]byte(body), &left); err != nil {
+		t.Fatalf("%s: %v", body, err)
+	}
+	t.Cleanup(func() {
+		for _, pid := range left.Pids {
+			if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil && string(b) == "sleep\n" {
+				_ = syscall.Kill(pid, syscall.SIGKILL) // of a test that did not pass
+			}
+		}
+	})
+	return left
+}
+
+// gone says whether a process has ended; that nobody has reaped it is not its
+// fault.
+func gone(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err != nil || strings.Contains(string(b), ") Z ")
+}
+
+// TestTreeEnds: processes that have left the session and the group of their worker
+// process end with it all the same, with limits and without, however it ends.
+func TestTreeEnds(t *testing.T) {
+	needGroups(t)
+	bin := hosttest.Bin(t, "aerie/test/apps/behave")
+	h := hosttest.New(t, contained, map[string]string{"handover": bin, "relay": bin, "forward": bin}).Start()
+	ways := map[string]func(name string){
+		"stop": func(name string) {
+			if _, err := h.Client.Pool(t.Context(), name, admin.Stop); err != nil {
+				t.Error(err)
+			}
+			if _, err := h.Client.Pool(t.Context(), name, admin.Start); err != nil {
+				t.Error(err)
+			}
+		},
+		"recycle": func(name string) {
+			if _, err := h.Client.Pool(t.Context(), name, admin.Recycle); err != nil {
+				t.Error(err)
+			}
+		},
+		"kill": func(name string) {
+			if err := syscall.Kill(h.Pool(name).Workers[0].Pid, syscall.SIGKILL); err != nil {
+				t.Error(err)
+			}
+		},
+		"exit": func(name string) { _, _, _ = h.TryGet(name+".test", "/exit?code=3") }, // has no answer
+	}
+	for how, end := range ways {
+		for _, name := range []string{"handover", "relay", "forward"} {
+			t.Run(how+" "+name, func(t *testing.T) {
+				left := leave(t, h, name, 5)
+				if len(left.Pids) != 5 {
+					t.Fatal(left)
+				}
+				end(name)
+				for _, pid := range left.Pids {
+					h.WaitFor(fmt.Sprintf("process %d to end", pid), func() bool { return gone(pid) })
+				}
+				h.Wait("the pool to run", func(s admin.Status) bool { return hosttest.PoolOf(t, s, name).State == "running" })
+			})
+		}
+	}
+}
+
+// TestTreeEndsWithKilledHost: what an application server has left behind ends
+// with a host that is killed; what an in-process worker has lives as that does,
+// and the next host finds and ends what is to end.
+func TestTreeEndsWithKilledHost(t *testing.T) {
+	needGroups(t)
+	bin := hosttest.Bin(t, "aerie/test/apps/behave")
+	sites := strings.Replace(contained, "[host.limits]", "[host]\nhost_away = \"1s\"\n[host.limits]", 1)
+	h := hosttest.New(t, sites, map[string]string{"handover": bin, "relay": bin, "forward": bin}).Start()
+	left := leave(t, h, "forward", 3)
+	base := filepath.Dir(groupOf(t, h.Pool("forward").Workers[0].Pid, "freezer"))
+	worker := h.Pool("handover").Workers[0].Pid
+	h.Signal(syscall.SIGKILL)
+	h.Exited()
+	for _, pid := range left.Pids {
+		h.WaitFor(fmt.Sprintf("process %d to end", pid), func() bool { return gone(pid) })
+	}
+	h.WaitFor("the worker process to end", func() bool { return gone(worker) })
+	h.Start() // and it removes the groups that the first one has left
+	h.Signal(syscall.SIGTERM)
+	if err := h.Exited(); err != nil {
+		t.Error(err)
+	}
+	if entries, err := os.ReadDir(base); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("left in %s: %v, %v", base, entries, err)
+	}
+}
+
+// TestLimitsRefused: a limit that cannot be set keeps its pool from starting, with
+// the reason in status and in `aerie check`, unless it is not required.
+func TestLimitsRefused(t *testing.T) {
+	needRoot(t)
+	bin := hosttest.Bin(t, "aerie/test/apps/behave")
+	sites := behaving + "[pools.handover.limits]\nmemory = \"64MiB\"\n[pools.relay.limits]\ncpus = \"8000\"\n[pools.forward.limits]\nmemory = \"64MiB\"\nrequired = false\n"
+	h := open(t, hosttest.New(t, sites, map[string]string{"handover": bin, "relay": bin, "forward": bin}))
+	h.As = &syscall.Credential{Uid: 65534, Gid: 65534} // may make no control groups
+	err := filepath.WalkDir(h.Dir, func(path string, _ os.DirEntry, err error) error {
+		return errors.Join(err, os.Chown(path, 65534, 65534))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.StartOnly()
+	for name, want := range map[string]string{
+		"handover": "limits.memory: ",
+		"relay":    `set "cpus": there is no CPU 8000`,
+	} {
+		h.Wait(name+" not to start", func(s admin.Status) bool {
+			return strings.Contains(hosttest.PoolOf(t, s, name).LastReason, want)
+		})
+	}
+	if status, _ := h.Get("forward.test", "/pid"); status != 200 {
+		t.Errorf("without its limit: %d", status)
+	}
+	out, err := h.CLI("check", "--json")
+	for _, want := range []string{`pool \"handover\" cannot start: `, `pool \"relay\" cannot start: there is no CPU 8000`, `pool \"forward\" runs without this limit: `} {
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("check: %v\n%s\nwant %s", err, out, want)
+		}
+	}
+}
