@@ -161,7 +161,7 @@ func (s *Starter) prepare(w *Worker, token string) (*pluginRunner, error) {
 	})
 	spec := process.Spec{
 		Path: w.spec.Program.Process, Args: w.spec.Program.Args, Env: env, Dir: w.spec.Program.Dir,
-		Stderr: w.log.File(), Contain: contain,
+		Stderr: w.log.File(), Contain: contain, DumpStacks: p.ShutdownTimeout > 0,
 	}
 	if err := handDown(&spec, w.log.File(), access, token); err != nil {
 		return nil, err

@@ -235,6 +235,9 @@ func (w *Worker) Stop(ctx context.Context) error {
 		}
 	}
 	// Where the call did not end it, SIGTERM and then the kill do.
+	if ctx.Err() != nil && !w.run.ended() {
+		w.logger.Warn("worker process does not stop in time and is killed; a Go program's stacks are in the pool's log", "pid", w.Pid())
+	}
 	err = w.run.proc.Stop(ctx)
 	<-w.cleaned
 	return err

@@ -152,6 +152,7 @@ func (w *Worker) launch(ctx context.Context, s *Starter) error {
 	proc, err := s.Launcher.Start(ctx, process.Spec{
 		Path: w.spec.Program.Process, Args: w.spec.Program.Args, Env: w.environment(s.Env()), Dir: w.spec.Program.Dir,
 		Stdout: stdout, Stderr: stdout, EndWithHost: true, Contain: w.contain,
+		DumpStacks: w.spec.Pool.ShutdownTimeout > 0,
 	})
 	_ = stdout.Close() // the process has its own, and through this one nothing was written
 	if err != nil {

@@ -83,6 +83,9 @@ func (w *Worker) Drain(ctx context.Context) error {
 func (w *Worker) Stop(ctx context.Context) error {
 	w.stopped.Store(true)
 	w.upstream.Close()
+	defer context.AfterFunc(ctx, func() {
+		w.logger.Warn("worker process does not stop in time and is killed; a Go program's stacks are in the pool's log", "pid", w.Pid())
+	})()
 	if err := w.proc.Stop(ctx); err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ type Spec struct {
 	Stderr      *os.File   // like Stdout
 	ExtraFiles  []*os.File // its descriptors from 3 on; not on Windows
 	EndWithHost bool       // it is ended when the host is, even by kill -9
+	DumpStacks  bool       // a Go program that does not stop in time prints its stacks before it is killed
 	Contain     *Contain   // as whom it runs, and within what; nil leaves everything as the host has it
 }
 
@@ -60,6 +61,7 @@ type Process struct {
 	onEnd func()        // called when it has ended, while its pid is still its own
 	group *cgroup.Group // nil if it has none
 
+	dumps       bool          // Spec.DumpStacks
 	outOfMemory string        // Contain.OutOfMemory
 	oom         string        // that, once the group has run out of memory
 	done        chan struct{} // closed when it has ended and was reaped
@@ -130,7 +132,9 @@ func (p *Process) killOwn() (ended bool, err error) {
 }
 
 // Stop ends the process: it asks politely (SIGTERM; not on Windows), and when
-// ctx ends first it kills the group. It returns when the process is gone. A
+// ctx ends first it kills the group. If it is a deadline that ends ctx, and
+// Spec.DumpStacks says so, a program in Go is first made to print the stacks of all
+// its goroutines, for a short time. Stop returns when the process is gone. A
 // process that had to be killed is no error: Status says so. Stop is
 // repeatable; the polite signal is sent only once, because to many programs a
 // second one means "at once".
@@ -147,6 +151,9 @@ func (p *Process) Stop(ctx context.Context) error {
 	select {
 	case <-p.done:
 	case <-ctx.Done():
+		if p.dumps && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			p.dumpStacks()
+		}
 		if err := p.Kill(); err != nil {
 			return err
 		}

@@ -48,6 +48,7 @@ func (l *Launcher) start(ctx context.Context, spec Spec) (*Process, error) {
 	}
 	p := newProcess(proc, nil)
 	p.onEnd = func() { l.ended(p, spec.EndWithHost) }
+	p.dumps = spec.DumpStacks
 	if group != nil {
 		p.group, p.outOfMemory = group, spec.Contain.OutOfMemory
 	}

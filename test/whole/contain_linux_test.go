@@ -340,3 +340,28 @@ func TestLimitsRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestStacksOfStuckWorkers: a worker process that does not stop in time leaves the
+// stacks of its goroutines in the pool's log, and is gone.
+func TestStacksOfStuckWorkers(t *testing.T) {
+	bin := hosttest.Bin(t, "aerie/test/apps/behave")
+	sites := strings.NewReplacer(`hosting = "inprocess"`, `env = { BEHAVE_STOP = "hang" }, hosting = "inprocess"`,
+		`hosting = "outofprocess"`, `env = { BEHAVE_STOP = "hang" }, hosting = "outofprocess"`).Replace(behaving)
+	for _, name := range []string{"handover", "relay", "forward"} {
+		sites += "[pools." + name + "]\nshutdown_timeout = \"200ms\"\n"
+	}
+	h := hosttest.New(t, sites, map[string]string{"handover": bin, "relay": bin, "forward": bin}).Start()
+	for _, name := range []string{"handover", "forward"} {
+		pid := h.Pool(name).Workers[0].Pid
+		if _, err := h.Client.Pool(t.Context(), name, admin.Stop); err != nil {
+			t.Error(err)
+		}
+		if hosttest.Alive(pid) {
+			t.Errorf("%s: the process is left", name)
+		}
+		b, err := os.ReadFile(filepath.Join(h.Dir, "state", "logs", name+".log"))
+		if err != nil || !strings.Contains(string(b), "SIGQUIT: quit") || !strings.Contains(string(b), "goroutine 1 ") || !strings.Contains(string(b), "main.main.func1") {
+			t.Errorf("%s: %v, no stacks in the log:\n%s", name, err, b)
+		}
+	}
+}
