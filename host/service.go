@@ -14,6 +14,7 @@ import (
 	"aerie/config"
 	"aerie/internal/peer"
 	"aerie/internal/process"
+	"aerie/module"
 	"aerie/proto"
 	"aerie/worker"
 )
@@ -39,7 +40,8 @@ type service struct {
 // another one: worker processes of the old user may still drain in the first.
 type folder struct {
 	pool     string
-	uid      int // whose it is
+	user     string // of the pool, as sites.toml names it
+	uid      int    // whose it is
 	listener net.Listener
 }
 
@@ -80,7 +82,7 @@ func (s *service) socketDir(p *config.Pool, user *process.User) (string, error) 
 		return "", fmt.Errorf("folder of the pool's sockets: %w", err)
 	}
 	s.mu.Lock()
-	s.folders[dir] = &folder{pool: p.Name, uid: uid, listener: l}
+	s.folders[dir] = &folder{pool: p.Name, user: p.Identity.User, uid: uid, listener: l}
 	s.mu.Unlock()
 	return dir, s.server.Listen(peer.Only(l, uid), worker.Source{Relay: true})
 }
@@ -134,6 +136,35 @@ func (s *service) close(pool string) error {
 		errs = append(errs, os.RemoveAll(dir))
 	}
 	return errors.Join(errs...)
+}
+
+// userAt is the user, as sites.toml names it, of the pool whose workers connect to
+// the socket at path.
+func (s *service) userAt(path string) (user string, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.folders[filepath.Dir(path)]
+	if f == nil {
+		return "", false
+	}
+	return f.user, true
+}
+
+// ofOneUser is next for a pool, without the requests that a worker of another user
+// relays: that one has read them, and what it relays it may have made up. The
+// client is told to ask on a connection of its own (421, RFC 9110, 15.5.20), which
+// the host keeps, because it has noted that the client's connections are for
+// several pools.
+func (h *Host) ofOneUser(p *config.Pool, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if o := worker.OriginOf(r); o.Relayed {
+			if user, ok := h.service.userAt(o.Conn.LocalAddr().String()); !ok || user != p.Identity.User {
+				worker.Fail(w, module.Problem{Status: http.StatusMisdirectedRequest, Reason: "relayed by a worker of another user than pool " + p.Name + " has"})
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // started makes a generation's token known until forget is called.

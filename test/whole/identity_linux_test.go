@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"aerie/admin"
+	"aerie/internal/rawhttp"
 	"aerie/test/behave"
 	"aerie/test/hosttest"
 )
@@ -261,5 +262,41 @@ func TestPoolOfNobodyDoesNotStart(t *testing.T) {
 	}
 	if status, _ := h.Get("relay.test", "/pid"); status != 200 {
 		t.Errorf("relay: status %d", status)
+	}
+}
+
+// TestMixedHostsOfOtherUsers: on a connection that a pool has, requests for a pool
+// of another user are refused, because the first pool has read them. On the next
+// connection of the same client they are answered.
+func TestMixedHostsOfOtherUsers(t *testing.T) {
+	needRoot(t)
+	bin := hosttest.Bin(t, "aerie/test/apps/behave")
+	for name, c := range map[string]struct {
+		sites string
+		want  int
+	}{
+		"of one user":    {behaving, 200},
+		"of other users": {strangers, 421},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := open(t, hosttest.New(t, c.sites, map[string]string{"handover": bin, "relay": bin, "forward": bin})).Start()
+			for i, want := range []int{c.want, 200} {
+				conn, err := rawhttp.Dial(h.Addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := ask(t, conn, "handover.test", "/pid").Status; got != 200 {
+					t.Errorf("connection %d: %d", i, got)
+				}
+				for _, site := range []string{"relay.test", "forward.test"} {
+					if got := ask(t, conn, site, "/pid").Status; got != want {
+						t.Errorf("connection %d, %s: %d, want %d", i, site, got, want)
+					}
+				}
+				if err := conn.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
 	}
 }
