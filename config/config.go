@@ -102,7 +102,7 @@ type Capabilities string
 
 // The values of Capabilities.
 const (
-	CapabilitiesAuto Capabilities = "auto" // none with a user of the pool's own, the host's without
+	CapabilitiesAuto Capabilities = "auto" // none with a user of the pool's own; without one those of the host's user, but not what the host was given besides
 	CapabilitiesNone Capabilities = "none" // none, and no way to gain any
 	CapabilitiesHost Capabilities = "host" // those that the kernel leaves the process with
 )

@@ -34,8 +34,8 @@ func (h *Host) contain(p *config.Pool) (*process.Contain, error) {
 	limits = limits.Without(refused)
 	return &process.Contain{
 		User: user, Umask: p.Identity.Umask, NoNewPrivs: p.Identity.NoNewPrivs,
-		DropCapabilities: p.Identity.DropsCapabilities(),
-		Rlimits:          rlimits(p), CPUs: p.Limits.CPUs,
+		DropCapabilities: p.Identity.DropsCapabilities(), ClearAmbient: p.Identity.Capabilities == config.CapabilitiesAuto,
+		Rlimits: rlimits(p), CPUs: p.Limits.CPUs,
 		NewGroup: h.maker(p, limits, none || !p.Limits.Required), Memory: limits.Memory,
 		OutOfMemory: "out of memory in the pool's limit of " + config.FormatSize(limits.Memory),
 	}, nil

@@ -52,6 +52,8 @@ func (c *Contain) settings() []setting {
 	}
 	if c.DropCapabilities {
 		list = append(list, setting{"capabilities", dropRest})
+	} else if c.ClearAmbient {
+		list = append(list, setting{"capabilities", clearAmbient})
 	}
 	return list
 }
@@ -155,13 +157,21 @@ func (c *Contain) dropBounding() error {
 // dropRest gives away what the thread still has. A process of user 0 has none
 // after execve either, because its bounding set is empty.
 func dropRest() error {
-	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
-		return fmt.Errorf("ambient: %w", err)
+	if err := clearAmbient(); err != nil {
+		return err
 	}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var none [2]unix.CapUserData
 	if err := unix.Capset(&header, &none[0]); err != nil {
 		return os.NewSyscallError("capset", err)
+	}
+	return nil
+}
+
+// clearAmbient empties the set that survives execve.
+func clearAmbient() error {
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return fmt.Errorf("ambient: %w", err)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ type Contain struct {
 	Umask            os.FileMode // of new files
 	NoNewPrivs       bool        // set-user-ID programs and file capabilities give the process nothing
 	DropCapabilities bool        // it has no capability, and no way to gain one
+	ClearAmbient     bool        // it does not inherit what capabilities were given to the host beside those of its user
 	Rlimits          []Rlimit    // beside those of the host
 	CPUs             []int       // on which it may run; none is where the host may
 

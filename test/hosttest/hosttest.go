@@ -86,6 +86,7 @@ type Host struct {
 	Port   string
 	Client *admin.Client
 	As     *syscall.Credential // whose process the host is; nil: the test's own
+	Attr   syscall.SysProcAttr // of the host's process, beside As
 	cmd    *exec.Cmd
 	log    *logBuffer
 	exited chan struct{}
@@ -183,7 +184,9 @@ func (h *Host) StartOnly() {
 	h.t.Helper()
 	h.cmd = exec.Command(Bin(h.t, "aerie/cmd/aerie"), "run", "-c", filepath.Join(h.Dir, "sites.toml"))
 	h.cmd.Stdout, h.cmd.Stderr = h.log, h.log
-	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: h.As}
+	attr := h.Attr
+	attr.Setpgid, attr.Credential = true, h.As
+	h.cmd.SysProcAttr = &attr
 	if err := h.cmd.Start(); err != nil {
 		h.t.Fatal(err)
 	}

@@ -90,69 +90,84 @@ func grow(h *hosttest.Host, site string, n int) error {
 }
 
 // TestLimits sets every limit and reads from the kernel what holds for the
-// worker processes. Requests are answered.
+// worker processes. Requests are answered, and nothing is left afterwards.
 func TestLimits(t *testing.T) {
 	needGroups(t)
 	bin := hosttest.Bin(t, "aerie/test/apps/behave")
 	h := hosttest.New(t, contained, map[string]string{"handover": bin, "relay": bin, "forward": bin}).Start()
-	var groups []string
+	handover, forward := h.Pool("handover").Workers[0].Pid, h.Pool("forward").Workers[0].Pid
+	expectGroup(t, handover, map[string]string{
+		"memory/memory.limit_in_bytes": "67108864", "memory/memory.memsw.limit_in_bytes": "67108864", "pids/pids.max": "60",
+		"cpu/cpu.cfs_quota_us": "150000", "cpu/cpu.cfs_period_us": "100000", "freezer/cgroup.procs": strconv.Itoa(handover),
+	}, map[string]string{"memory.max": "67108864", "pids.max": "60", "cpu.max": "150000 100000", "cgroup.procs": strconv.Itoa(handover)})
+	expectGroup(t, forward, map[string]string{
+		"memory/memory.limit_in_bytes": "67108864", "pids/pids.max": "60", "freezer/cgroup.procs": strconv.Itoa(forward),
+	}, map[string]string{"memory.max": "67108864", "pids.max": "60"})
+	if relay := h.Pool("relay").Workers[0].Pid; groupOf(t, relay, "memory") != "" {
+		t.Error("a pool without limits is limited")
+	}
+	expectRlimits(t, handover, "Max open files 777 777", "Max core file size 1048576 1048576", "Max locked memory 16384 16384")
+	expectRlimits(t, forward, "Max open files 777 777")
+	if got := status(t, handover)["Cpus_allowed_list"]; got != "0" {
+		t.Errorf("it may run on CPUs %q", got)
+	}
 	for _, name := range []string{"handover", "forward"} {
-		pid := h.Pool(name).Workers[0].Pid
-		if dir := groupOf(t, pid, "memory"); dir != "" {
-			groups = append(groups, dir)
-			for file, want := range map[string]string{
-				dir + "/memory.limit_in_bytes":                "67108864",
-				groupOf(t, pid, "pids") + "/pids.max":         "60",
-				groupOf(t, pid, "cpu") + "/cpu.cfs_quota_us":  map[string]string{"handover": "150000"}[name],
-				groupOf(t, pid, "freezer") + "/freezer.state": "THAWED",
-				dir + "/memory.memsw.limit_in_bytes":          "67108864",
-				groupOf(t, pid, "cpu") + "/cpu.cfs_period_us": map[string]string{"handover": "100000"}[name],
-				groupOf(t, pid, "freezer") + "/cgroup.procs":  strconv.Itoa(pid),
-			} {
-				if want == "" { // that pool has no such limit
-					continue
-				}
-				if b, err := os.ReadFile(file); err != nil || strings.TrimSpace(string(b)) != want {
-					t.Errorf("%s: %s is %q, %v; want %q", name, file, b, err, want)
-				}
-			}
-		}
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
-		if err != nil {
-			t.Fatal(err)
-		}
-		limits := map[string]string{}
-		for line := range strings.Lines(string(b)) {
-			if len(line) > 66 {
-				limits[strings.TrimSpace(line[:26])] = strings.Join(strings.Fields(line[26:66]), " ")
-			}
-		}
-		want := map[string]string{"Max open files": "777 777"}
-		if name == "handover" {
-			want["Max core file size"], want["Max locked memory"] = "1048576 1048576", "16384 16384"
-			if got := status(t, pid)["Cpus_allowed_list"]; got != "0" {
-				t.Errorf("it may run on CPUs %q", got)
-			}
-		}
-		for limit, value := range want {
-			if limits[limit] != value {
-				t.Errorf("%s: %s is %q, want %q", name, limit, limits[limit], value)
-			}
-		}
 		if status, body := h.Get(name+".test", "/env?name=GOMEMLIMIT"); status != 200 || body != strconv.Itoa(memoryLimit/10*9) {
 			t.Errorf("%s: GOMEMLIMIT is %q (%d)", name, body, status)
 		}
 	}
-	if relay := h.Pool("relay").Workers[0].Pid; groupOf(t, relay, "memory") != "" {
-		t.Error("a pool without limits is limited")
-	}
+	base := baseOf(t, forward)
 	h.Signal(syscall.SIGTERM)
 	if err := h.Exited(); err != nil {
 		t.Error(err)
 	}
-	for _, dir := range groups {
-		if _, err := os.Stat(filepath.Dir(dir)); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("left: %s, %v", filepath.Dir(dir), err)
+	if _, err := os.Stat(base); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("left: %s, %v", base, err)
+	}
+}
+
+// expectGroup compares files of a process's control group with v1, by controller,
+// or with v2, as the machine has it.
+func expectGroup(t *testing.T, pid int, v1, v2 map[string]string) {
+	t.Helper()
+	want := map[string]string{}
+	for name, value := range v1 {
+		controller, file, _ := strings.Cut(name, "/")
+		want[filepath.Join(groupOf(t, pid, controller), file)] = value
+	}
+	if groupOf(t, pid, "freezer") == "" {
+		want = map[string]string{}
+		for file, value := range v2 {
+			want[filepath.Join(groupOf(t, pid, ""), file)] = value
+		}
+	}
+	for file, value := range want {
+		if b, err := os.ReadFile(file); err != nil || strings.TrimSpace(string(b)) != value {
+			t.Errorf("%s is %q, %v; want %q", file, b, err, value)
+		}
+	}
+}
+
+// baseOf is the folder of all of the host's groups.
+func baseOf(t *testing.T, pid int) string {
+	t.Helper()
+	if dir := groupOf(t, pid, "freezer"); dir != "" {
+		return filepath.Dir(dir)
+	}
+	return filepath.Dir(groupOf(t, pid, ""))
+}
+
+// expectRlimits wants lines of /proc/PID/limits, without their unit.
+func expectRlimits(t *testing.T, pid int, lines ...string) {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(strings.Fields(string(b)), " ")
+	for _, line := range lines {
+		if !strings.Contains(text, line+" ") {
+			t.Errorf("limits are not %q:\n%s", line, b)
 		}
 	}
 }
@@ -289,7 +304,7 @@ func TestTreeEndsWithKilledHost(t *testing.T) {
 	sites := strings.Replace(contained, "[host.limits]", "[host]\nhost_away = \"1s\"\n[host.limits]", 1)
 	h := hosttest.New(t, sites, map[string]string{"handover": bin, "relay": bin, "forward": bin}).Start()
 	left := leave(t, h, "forward", 3)
-	base := filepath.Dir(groupOf(t, h.Pool("forward").Workers[0].Pid, "freezer"))
+	base := baseOf(t, h.Pool("forward").Workers[0].Pid)
 	worker := h.Pool("handover").Workers[0].Pid
 	h.Signal(syscall.SIGKILL)
 	h.Exited()
@@ -314,13 +329,7 @@ func TestLimitsRefused(t *testing.T) {
 	bin := hosttest.Bin(t, "aerie/test/apps/behave")
 	sites := behaving + "[pools.handover.limits]\nmemory = \"64MiB\"\n[pools.relay.limits]\ncpus = \"8000\"\n[pools.forward.limits]\nmemory = \"64MiB\"\nrequired = false\n"
 	h := open(t, hosttest.New(t, sites, map[string]string{"handover": bin, "relay": bin, "forward": bin}))
-	h.As = &syscall.Credential{Uid: 65534, Gid: 65534} // may make no control groups
-	err := filepath.WalkDir(h.Dir, func(path string, _ os.DirEntry, err error) error {
-		return errors.Join(err, os.Chown(path, 65534, 65534))
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	giveTo(t, h, 65534) // who may make no control groups
 	h.StartOnly()
 	for name, want := range map[string]string{
 		"handover": "limits.memory: ",

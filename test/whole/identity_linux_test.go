@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"aerie/admin"
 	"aerie/internal/rawhttp"
 	"aerie/test/behave"
@@ -182,13 +184,7 @@ func TestHostOfAnotherUser(t *testing.T) {
 	bin := hosttest.Bin(t, "aerie/test/apps/behave")
 	sites := behaving + "[pools.forward.identity]\nuser = \"5\"\n[pools.relay.identity]\nuser = \"65534\"\ncapabilities = \"none\"\n"
 	h := open(t, hosttest.New(t, sites, map[string]string{"handover": bin, "relay": bin, "forward": bin}))
-	h.As = &syscall.Credential{Uid: 65534, Gid: 65534}
-	err := filepath.WalkDir(h.Dir, func(path string, _ os.DirEntry, err error) error {
-		return errors.Join(err, os.Chown(path, 65534, 65534))
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	giveTo(t, h, 65534)
 	h.StartOnly()
 	const want = "the host, user 65534, may not start processes as another user"
 	h.Wait("forward not to start", func(s admin.Status) bool {
@@ -202,6 +198,47 @@ func TestHostOfAnotherUser(t *testing.T) {
 		_, body := h.Get(name+".test", "/pid")
 		if err := syscall.Stat("/proc/"+strings.TrimSpace(body)+"/mem", &st); err != nil || st.Uid != 65534 {
 			t.Errorf("%s: /proc/PID/mem is user %d's, %v: the process is not dumpable", name, st.Uid, err)
+		}
+	}
+}
+
+// giveTo has the host run as that user, who owns its folder.
+func giveTo(t *testing.T, h *hosttest.Host, uid int) {
+	t.Helper()
+	h.As = &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}
+	err := filepath.WalkDir(h.Dir, func(path string, _ os.DirEntry, err error) error {
+		return errors.Join(err, os.Chown(path, uid, uid))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestHostWithCapabilities: a host that is not root, but was given what it needs
+// to start processes as other users. The applications do not inherit that, unless
+// they are to.
+func TestHostWithCapabilities(t *testing.T) {
+	needRoot(t)
+	bin := hosttest.Bin(t, "aerie/test/apps/behave")
+	sites := behaving + "[pools.forward.identity]\nuser = \"5\"\n[pools.relay.identity]\ncapabilities = \"host\"\n"
+	h := open(t, hosttest.New(t, sites, map[string]string{"handover": bin, "relay": bin, "forward": bin}))
+	giveTo(t, h, 65534)
+	h.Attr.AmbientCaps = []uintptr{unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_KILL, unix.CAP_SETGID, unix.CAP_SETUID, unix.CAP_SETPCAP}
+	h.Start()
+	const none, given = "0000000000000000", "00000000000001e3"
+	for name, want := range map[string]map[string]string{
+		"handover": {"Uid": "65534 65534 65534 65534", "CapEff": none, "CapPrm": none, "CapAmb": none},
+		"relay":    {"Uid": "65534 65534 65534 65534", "CapEff": given, "CapAmb": given},
+		"forward":  {"Uid": "5 5 5 5", "CapEff": none, "CapAmb": none, "CapBnd": none},
+	} {
+		if status, body := h.Get(name+".test", "/pid"); status != 200 {
+			t.Errorf("%s: %d %s", name, status, body)
+		}
+		got := status(t, h.Pool(name).Workers[0].Pid)
+		for field, value := range want {
+			if got[field] != value {
+				t.Errorf("%s: %s is %q, want %q", name, field, got[field], value)
+			}
 		}
 	}
 }
