@@ -271,7 +271,7 @@ func TestMaySwitch(t *testing.T) {
 	spec.Stdout, spec.Contain = w, &Contain{User: &User{UID: nobody, GID: nobody}}
 	start(t, spec)
 	const lacks = "the host, user 65534, may not start processes as another user: run it as root, or give it CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_KILL, CAP_SETGID, CAP_SETUID"
-	for _, want := range []string{lacks, `set "groups": ` + lacks + ": operation not permitted", "<nil>", "started"} {
+	for _, want := range []string{lacks, lacks, `set "groups": ` + lacks + ": operation not permitted", "<nil>", "started"} {
 		if got := readLine(t, r); got != want {
 			t.Errorf("got %s\nwant %s", got, want)
 		}
@@ -284,6 +284,7 @@ func helperSwitch([]string) {
 	l := &Launcher{}
 	other, own := &User{UID: 33, GID: 33}, &User{UID: nobody, GID: nobody}
 	fmt.Println(MaySwitch(other))
+	fmt.Println(MaySwitch(&User{UID: nobody, GID: nobody, Groups: []int{33}})) // a group that it does not have
 	exe, _ := os.Executable()
 	spec := Spec{Path: exe, Args: []string{"helper", "exit", "0"}, Env: os.Environ(), Dir: "/", Contain: &Contain{User: other}}
 	_, err := l.Start(context.Background(), spec)

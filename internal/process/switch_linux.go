@@ -45,9 +45,14 @@ func MaySwitch(u *User) error {
 	return fmt.Errorf("the host, user %d, may not start processes as another user: run it as root, or give it %s", os.Geteuid(), strings.Join(lacks, ", "))
 }
 
-// isOwn says whether u is who this process is already.
+// isOwn says whether u is who this process is already, with no group that it does
+// not have.
 func (u *User) isOwn() bool {
-	return u.UID == os.Geteuid() && u.UID == os.Getuid() && u.GID == os.Getegid() && u.GID == os.Getgid()
+	if u.UID != os.Geteuid() || u.UID != os.Getuid() || u.GID != os.Getegid() || u.GID != os.Getgid() {
+		return false
+	}
+	own, err := os.Getgroups()
+	return err == nil && !slices.ContainsFunc(u.Groups, func(g int) bool { return g != u.GID && !slices.Contains(own, g) })
 }
 
 // capabilities are the effective ones of the calling thread.
