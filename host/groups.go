@@ -2,8 +2,6 @@ package host
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,8 +27,7 @@ const endsWithHost = ".end"
 
 // treeOf finds the tree of the host that uses runDir.
 func treeOf(runDir string) (*cgroup.Tree, error) {
-	sum := sha256.Sum256([]byte(runDir))
-	return cgroup.Open("aerie-" + hex.EncodeToString(sum[:4]))
+	return cgroup.Open(cgroup.Name(runDir))
 }
 
 // open finds the machine's groups and removes those of hosts before this one,

@@ -1,5 +1,17 @@
 package cgroup
 
+import (
+	"crypto/sha256"
+	"encoding/hex"
+)
+
+// Name is what the tree of the host is called whose own folder is dir: as short as
+// such names should be, and another one for each host of a machine.
+func Name(dir string) string {
+	sum := sha256.Sum256([]byte(dir))
+	return "aerie-" + hex.EncodeToString(sum[:4])
+}
+
 // Limits are bounds for all processes of a group together; zero is none.
 type Limits struct {
 	CPU       float64 // in CPUs: 1.5 is one and a half of them all the time

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"aerie/admin"
+	"aerie/internal/cgroup"
 
 	// What Bin builds is not seen by the cache of test results; these are.
 	_ "aerie/app"
@@ -198,6 +199,7 @@ func (h *Host) StartOnly() {
 	}()
 	h.t.Cleanup(func() {
 		h.kill(cmd, exited)
+		h.clearGroups()
 		if h.t.Failed() {
 			h.t.Logf("host:\n%s", h.log)
 			h.logTails()
@@ -223,6 +225,18 @@ func (h *Host) kill(cmd *exec.Cmd, exited chan struct{}) {
 			h.t.Log(err)
 		}
 		<-exited
+	}
+}
+
+// clearGroups removes the control groups that a host which was killed has left for
+// its next start.
+func (h *Host) clearGroups() {
+	tree, err := cgroup.Open(cgroup.Name(filepath.Join(h.Dir, "run")))
+	if err != nil {
+		return // there were none
+	}
+	if err := errors.Join(tree.Sweep(func(string) bool { return true }), tree.Close()); err != nil {
+		h.t.Error(err)
 	}
 }
 
