@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"os"
 	"time"
 )
 
@@ -70,6 +71,9 @@ type Pool struct {
 	Recycle         Recycle       // [pools.NAME.recycle]
 	Health          Health        // [pools.NAME.health]
 
+	Identity Identity   // [pools.NAME.identity]
+	Limits   PoolLimits // [pools.NAME.limits]
+
 	Program *Program // what the pool runs, from the apps that name it; nil when none does
 }
 
@@ -124,12 +128,54 @@ type TimeOfDay struct {
 	Zone         *time.Location // never nil; time.Local if the file names none
 }
 
+// Identity is the [pools.NAME.identity] table: as whom the pool's worker
+// processes run, and what they may do (IIS processModel.identityType).
+type Identity struct {
+	User         string       // name or number; "" is the host's own user
+	Group        string       // name or number; "" is the user's own group
+	Groups       []string     // supplementary groups beside those that the system gives the user
+	Umask        os.FileMode  // of new files
+	NoNewPrivs   bool         // set-user-ID programs and file capabilities give the process nothing
+	Capabilities Capabilities // what is left of root's privileges
+}
+
+// PoolLimits is the [pools.NAME.limits] table: what each of the pool's worker
+// processes may use, together with all that it starts. Zero is no limit.
+type PoolLimits struct {
+	CPU          float64 // CPUs: 1.5 is one and a half all the time (IIS cpu.limit with action Throttle)
+	Memory       int64   // bytes, swap included; past it the kernel ends the process
+	Processes    int     // processes and threads
+	CPUs         CPUSet  // on which CPUs it may run; none is all (IIS smpProcessorAffinityMask)
+	OpenFiles    Rlimit  // descriptors
+	CoreSize     Rlimit  // bytes of a core file
+	LockedMemory Rlimit  // bytes that are kept in RAM
+	Required     bool    // a limit that cannot be set keeps the pool from starting
+}
+
+// Capabilities says which of root's privileges (capabilities(7)) a worker
+// process may have.
+type Capabilities string
+
+// The values of Capabilities.
+const (
+	CapabilitiesAuto Capabilities = "auto" // none with a user of the pool's own; without one those of the host's user, but not what the host was given besides
+	CapabilitiesNone Capabilities = "none" // none, and no way to gain any
+	CapabilitiesHost Capabilities = "host" // those that the kernel leaves the process with
+)
+
+// DropsCapabilities says whether a worker process is to have no capability.
+func (i *Identity) DropsCapabilities() bool {
+	return i.Capabilities == CapabilitiesNone || i.Capabilities == CapabilitiesAuto && i.User != ""
+}
+
 // Program is what a pool runs: the keys on which all apps of a pool agree.
 type Program struct {
-	Process string            // the executable: relative to the pool's folder as written, absolute here
-	Args    []string          // its arguments
-	Env     map[string]string // added to its environment
-	Hosting Hosting           // who serves the client's connection
+	Process  string            // the executable: relative to the pool's folder as written, absolute here
+	Args     []string          // its arguments
+	Dir      string            // its working directory: relative to the pool's folder as written, absolute here
+	Env      map[string]string // added to its environment
+	EnvFiles []string          // files of more of it, absolute; read at each start, see Environment
+	Hosting  Hosting           // who serves the client's connection
 }
 
 // Hosting is the one word that says how an app is hosted.

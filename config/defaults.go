@@ -50,6 +50,8 @@ func DefaultPool(name string) *Pool {
 		Failure:         Failure{MaxCrashes: 10, Window: 5 * time.Minute, SecondChance: 5 * time.Minute},
 		Recycle:         Recycle{Overlap: true, CPUWindow: 5 * time.Minute, Jitter: time.Minute, Spacing: time.Minute},
 		Health:          Health{Interval: 30 * time.Second, Timeout: 10 * time.Second, UnhealthyAfter: 3},
+		Identity:        Identity{Umask: 0o022, NoNewPrivs: true, Capabilities: CapabilitiesAuto},
+		Limits:          PoolLimits{Required: true},
 	}
 }
 

@@ -137,6 +137,8 @@ func poolChanges(a, b *Pool) []Change {
 		settingChanges("failure.", a.Failure.settings(), b.Failure.settings()),
 		settingChanges("recycle.", a.Recycle.settings(), b.Recycle.settings()),
 		settingChanges("health.", a.Health.settings(), b.Health.settings()),
+		settingChanges("identity.", a.Identity.settings(), b.Identity.settings()),
+		settingChanges("limits.", a.Limits.settings(), b.Limits.settings()),
 	)
 }
 
@@ -164,16 +166,20 @@ func programChanges(a, b *Pool) []Change {
 	return changes
 }
 
-// writtenProgram is the program with its process relative to the pool's folder
-// where it lies in it; an empty one when there is none.
+// writtenProgram is the program with its process and its working directory
+// relative to the pool's folder where they lie in it; an empty one when there is
+// none.
 func (p *Pool) writtenProgram() *Program {
 	if p.Program == nil {
-		return &Program{}
+		return &Program{Dir: "."}
 	}
 	program := *p.Program
-	if inside(p.Dir, program.Process) {
-		if local, err := filepath.Rel(p.Dir, program.Process); err == nil {
-			program.Process = filepath.ToSlash(local)
+	for _, path := range []*string{&program.Process, &program.Dir} {
+		if !inside(p.Dir, *path) {
+			continue
+		}
+		if local, err := filepath.Rel(p.Dir, *path); err == nil {
+			*path = filepath.ToSlash(local)
 		}
 	}
 	return &program

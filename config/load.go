@@ -52,7 +52,7 @@ func (d *decoder) decode(path, text string) *Config {
 		Dir:    filepath.Dir(path),
 		Host:   DefaultHost(),
 		Pools:  map[string]*Pool{},
-		places: places{file: d.file, lines: d.lines, programs: map[string]*place{}},
+		places: places{file: d.file, lines: d.lines, programs: map[string]*place{}, envFiles: map[string]*place{}},
 	}
 	root := d.table(&place{}, values)
 	d.host(root.sub("host"), cfg)
@@ -133,6 +133,10 @@ func (d *decoder) pools(t *table, cfg *Config) {
 		health := pt.sub("health")
 		health.read(pool.Health.settings())
 		health.close()
+		d.identity(pt.sub("identity"), pool)
+		limits := pt.sub("limits")
+		limits.read(pool.Limits.settings())
+		limits.close()
 		pt.close()
 		pool.Failure.OnFailed = cfg.command(pool.Failure.OnFailed)
 		d.checkDelays(pt, pool)
@@ -156,6 +160,21 @@ func (c *Config) command(words []string) []string {
 	}
 	words[0] = c.abs(words[0])
 	return words
+}
+
+// identity reads [pools.NAME.identity].
+func (d *decoder) identity(t *table, pool *Pool) {
+	id := &pool.Identity
+	t.read(id.settings())
+	t.close()
+	if id.User != "" || t.bad("user") {
+		return
+	}
+	for _, key := range []string{"group", "groups"} {
+		if t.good[key] && (key == "group" && id.Group != "" || key == "groups" && len(id.Groups) > 0) {
+			d.problem(t.key(key), "needs user: without one the pool runs as the host's user, with its groups")
+		}
+	}
 }
 
 // checkDelays compares the two delays, unless one of them is reported already.

@@ -93,7 +93,7 @@ apps     = [{ pool = "shop", process = "shop", hosting = "inprocess" }]
 	dir := filepath.Dir(path)
 	pool := DefaultPool("shop")
 	pool.Dir = filepath.Join(dir, "pools", "shop")
-	pool.Program = &Program{Process: filepath.Join(pool.Dir, "shop"), Hosting: InProcess}
+	pool.Program = &Program{Process: filepath.Join(pool.Dir, "shop"), Dir: pool.Dir, Hosting: InProcess}
 	site := DefaultSite()
 	site.Name = "shop"
 	site.Bindings = []Binding{{Text: "http://shop.localhost:8080", Scheme: "http", Host: "shop.localhost", Listen: ListenLoopback, Port: 8080}}
@@ -162,6 +162,22 @@ interval = "0s"
 timeout = "1s"
 unhealthy_after = 2
 hang_timeout = "3s"
+[pools.idle.identity]
+user = "www-data"
+group = "33"
+groups = ["adm", "44"]
+umask = "027"
+no_new_privs = false
+capabilities = "host"
+[pools.idle.limits]
+cpu = 1.5
+memory = "64MiB"
+processes = 100
+cpus = "4, 0-1"
+open_files = 1024
+core_size = "unlimited"
+locked_memory = "8MiB"
+required = false
 
 [[sites]]
 name = "s"
@@ -178,7 +194,9 @@ process = "bin/shop"
 args = ["-v", ""]
 [[sites.apps]]
 pool = "shop"
+dir = "data"
 env = { A = "1" }
+env_files = ["more.env", "/etc/shop.env"]
 hosting = "outofprocess"
 `)
 	dir := cfg.Dir
@@ -239,6 +257,24 @@ unhealthy_after = 2
 hang_timeout = 3s`; got != want {
 		t.Errorf("pools.idle: got\n%s\nwant\n%s", got, want)
 	}
+	if got, want := settingsText(cfg.Pools["idle"].Identity.settings()), `user = "www-data"
+group = "33"
+groups = ["adm", "44"]
+umask = "027"
+no_new_privs = false
+capabilities = "host"`; got != want {
+		t.Errorf("pools.idle.identity: got\n%s\nwant\n%s", got, want)
+	}
+	if got, want := settingsText(cfg.Pools["idle"].Limits.settings()), `cpu = 1.5
+memory = 64MiB
+processes = 100
+cpus = "0-1,4"
+open_files = 1024
+core_size = "unlimited"
+locked_memory = 8MiB
+required = false`; got != want {
+		t.Errorf("pools.idle.limits: got\n%s\nwant\n%s", got, want)
+	}
 	if cfg.Pools["idle"].Program != nil {
 		t.Error("a pool that no app names has a program")
 	}
@@ -260,10 +296,12 @@ max_connections_per_address = 4`; got != want {
 		t.Errorf("apps: got %s, want %s", got, want)
 	}
 	want := &Program{
-		Process: filepath.Join(dir, "p", "shop", "bin", "shop"),
-		Args:    []string{"-v", ""},
-		Env:     map[string]string{"A": "1"},
-		Hosting: OutOfProcess,
+		Process:  filepath.Join(dir, "p", "shop", "bin", "shop"),
+		Args:     []string{"-v", ""},
+		Dir:      filepath.Join(dir, "p", "shop", "data"),
+		Env:      map[string]string{"A": "1"},
+		EnvFiles: []string{filepath.Join(dir, "more.env"), cfg.abs("/etc/shop.env")},
+		Hosting:  OutOfProcess,
 	}
 	if got := cfg.Pools["shop"].Program; !reflect.DeepEqual(got, want) {
 		t.Errorf("program: got %+v, want %+v", got, want)

@@ -24,6 +24,13 @@ func (d *decoder) programs(cfg *Config, entries []*appEntry) {
 		pool, apps := cfg.Pools[name], byPool[name]
 		pool.Program = d.agree(apps)
 		cfg.places.programs[name] = apps[0].place
+		pool.Program.Dir = pool.abs(pool.Program.Dir)
+		if first := giver(apps, "env_files"); first != nil {
+			cfg.places.envFiles[name] = first.key("env_files")
+		}
+		for i, file := range pool.Program.EnvFiles {
+			pool.Program.EnvFiles[i] = cfg.abs(file)
+		}
 		if first := giver(apps, "process"); first != nil {
 			cfg.places.programs[name] = first.key("process")
 			pool.Program.Process = pool.find(pool.Program.Process)
@@ -33,7 +40,7 @@ func (d *decoder) programs(cfg *Config, entries []*appEntry) {
 
 // agree makes one program of what the apps of a pool say.
 func (d *decoder) agree(apps []*appEntry) *Program {
-	program := &Program{}
+	program := &Program{Dir: "."}
 	if first := giver(apps, "process"); first != nil {
 		program.Process = first.program.Process
 	} else if !anyHas(apps, "process") {
@@ -42,8 +49,14 @@ func (d *decoder) agree(apps []*appEntry) *Program {
 	if first := giver(apps, "args"); first != nil {
 		program.Args = first.program.Args
 	}
+	if first := giver(apps, "dir"); first != nil {
+		program.Dir = first.program.Dir
+	}
 	if first := giver(apps, "env"); first != nil {
 		program.Env = first.program.Env
+	}
+	if first := giver(apps, "env_files"); first != nil {
+		program.EnvFiles = slices.Clone(first.program.EnvFiles) // its paths are made absolute
 	}
 	if first := giver(apps, "hosting"); first != nil {
 		program.Hosting = first.program.Hosting
@@ -82,6 +95,15 @@ func giver(apps []*appEntry, key string) *appEntry {
 // anyHas says whether one of the apps gives that key, good or not.
 func anyHas(apps []*appEntry, key string) bool {
 	return slices.ContainsFunc(apps, func(e *appEntry) bool { return e.has(key) })
+}
+
+// abs makes a path of the pool's program absolute.
+func (p *Pool) abs(path string) string {
+	path = filepath.FromSlash(path)
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(p.Dir, path)
 }
 
 // find is the absolute path of a process: the file in the pool's folder, else

@@ -21,16 +21,18 @@ func schema() map[string][]setting {
 		hello Pool
 	)
 	return map[string][]setting{
-		"host":                host.settings(),
-		"host.limits":         host.Limits.settings(),
-		"host.log":            host.Log.settings(),
-		"pools.hello":         hello.settings(),
-		"pools.hello.failure": hello.Failure.settings(),
-		"pools.hello.recycle": hello.Recycle.settings(),
-		"pools.hello.health":  hello.Health.settings(),
-		"sites":               site.settings(),
-		"sites.limits":        site.Limits.settings(),
-		"sites.apps":          slices.Concat(app.settings(&pool), prog.settings()),
+		"host":                 host.settings(),
+		"host.limits":          host.Limits.settings(),
+		"host.log":             host.Log.settings(),
+		"pools.hello":          hello.settings(),
+		"pools.hello.failure":  hello.Failure.settings(),
+		"pools.hello.recycle":  hello.Recycle.settings(),
+		"pools.hello.health":   hello.Health.settings(),
+		"pools.hello.identity": hello.Identity.settings(),
+		"pools.hello.limits":   hello.Limits.settings(),
+		"sites":                site.settings(),
+		"sites.limits":         site.Limits.settings(),
+		"sites.apps":           slices.Concat(app.settings(&pool), prog.settings()),
 	}
 }
 

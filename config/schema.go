@@ -109,6 +109,32 @@ func (h *Health) settings() []setting {
 	}
 }
 
+// settings are the keys of [pools.NAME.identity].
+func (i *Identity) settings() []setting {
+	return []setting{
+		{"user", account{&i.User}},
+		{"group", account{&i.Group}},
+		{"groups", accounts{&i.Groups}},
+		{"umask", umask{&i.Umask}},
+		{"no_new_privs", boolean{&i.NoNewPrivs}},
+		{"capabilities", word[Capabilities]{&i.Capabilities, []Capabilities{CapabilitiesAuto, CapabilitiesNone, CapabilitiesHost}}},
+	}
+}
+
+// settings are the keys of [pools.NAME.limits].
+func (l *PoolLimits) settings() []setting {
+	return []setting{
+		{"cpu", cores{&l.CPU}},
+		{"memory", size[int64]{&l.Memory, zero}},
+		{"processes", count{&l.Processes, zero}},
+		{"cpus", cpuSet{&l.CPUs}},
+		{"open_files", rlimit{&l.OpenFiles, false}},
+		{"core_size", rlimit{&l.CoreSize, true}},
+		{"locked_memory", rlimit{&l.LockedMemory, true}},
+		{"required", boolean{&l.Required}},
+	}
+}
+
 // settings are the keys of [[sites]].
 func (s *Site) settings() []setting {
 	return []setting{
@@ -146,7 +172,9 @@ func (p *Program) settings() []setting {
 	return []setting{
 		{"process", process{&p.Process}},
 		{"args", arguments{&p.Args}},
+		{"dir", folder{&p.Dir}},
 		{"env", environment{&p.Env}},
+		{"env_files", files{&p.EnvFiles}},
 		{"hosting", word[Hosting]{&p.Hosting, []Hosting{InProcess, OutOfProcess}}},
 	}
 }

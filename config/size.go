@@ -45,9 +45,9 @@ func parseSize(s string) (int64, bool) {
 	return 0, false
 }
 
-// formatSize prints n with the unit that leaves the smallest whole number, as
-// parseSize reads it.
-func formatSize(n int64) string {
+// FormatSize prints n, a number of bytes, with the unit that leaves the smallest
+// whole number, as sites.toml writes sizes.
+func FormatSize(n int64) string {
 	best := unit{"B", 1}
 	for _, u := range units() {
 		if n != 0 && n%u.bytes == 0 && u.bytes > best.bytes {

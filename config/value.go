@@ -153,7 +153,7 @@ func (z size[T]) set(v any) error {
 	return nil
 }
 
-func (z size[T]) String() string { return formatSize(int64(*z.p)) }
+func (z size[T]) String() string { return FormatSize(int64(*z.p)) }
 
 // rate is a number of bytes per second: "240B/s", or 0 for none.
 type rate struct{ p *int64 }
@@ -175,7 +175,7 @@ func (r rate) set(v any) error {
 	return nil
 }
 
-func (r rate) String() string { return formatSize(*r.p) + "/s" }
+func (r rate) String() string { return FormatSize(*r.p) + "/s" }
 
 // text is a string that is not empty.
 type text struct{ p *string }

@@ -43,15 +43,15 @@ func TestParseSize(t *testing.T) {
 		if bytes != test.bytes || ok != test.ok {
 			t.Errorf("%q: got %d, %v; want %d, %v", test.text, bytes, ok, test.bytes, test.ok)
 		}
-		if again, _ := parseSize(formatSize(bytes)); again != bytes {
-			t.Errorf("%d is printed as %s, which is %d", bytes, formatSize(bytes), again)
+		if again, _ := parseSize(FormatSize(bytes)); again != bytes {
+			t.Errorf("%d is printed as %s, which is %d", bytes, FormatSize(bytes), again)
 		}
 	}
 }
 
 func TestFormat(t *testing.T) {
 	for want, bytes := range map[string]int64{"0B": 0, "240B": 240, "1KB": 1000, "1KiB": 1024, "30MB": 30_000_000, "64MiB": 64 << 20, "1001B": 1001} {
-		if got := formatSize(bytes); got != want {
+		if got := FormatSize(bytes); got != want {
 			t.Errorf("%d: got %s, want %s", bytes, got, want)
 		}
 	}

@@ -21,6 +21,7 @@ type places struct {
 	lines    lineMap
 	sites    []*place          // of Config.Sites
 	programs map[string]*place // by pool: the key "process"
+	envFiles map[string]*place // by pool: the key "env_files", where there is one
 }
 
 // Warnings says what is doubtful about a valid configuration on this machine
@@ -30,12 +31,7 @@ func (c *Config) Warnings() []Problem {
 	w := &decoder{file: c.places.file, lines: c.places.lines}
 	root := &place{}
 	host := root.key("host")
-	switch {
-	case os.Geteuid() == 0:
-		w.problem(root, "the host runs as root, and so do the apps: run it as a user of its own")
-	case len(c.Pools) > 1:
-		w.problem(root, "all pools run as the host's user: files and sockets of one are open to the apps of all")
-	}
+	c.warnUser(w, root)
 	if len(c.Sites) == 0 {
 		w.problem(root, "there is no [[sites]] entry: the host has nothing to serve")
 	}
@@ -49,15 +45,63 @@ func (c *Config) Warnings() []Problem {
 		for _, name := range slices.Sorted(maps.Keys(c.Pools)) {
 			c.warnProgram(w, c.Pools[name])
 			c.warnCommand(w, c.Pools[name])
+			c.warnEnvFiles(w, c.Pools[name])
 		}
 	}
 	sortProblems(w.problems)
 	return w.problems
 }
 
+// Warning is a warning about a key: its message, and the line on which the key or
+// the table around it stands. The key is given in parts: "pools", "shop".
+func (c *Config) Warning(message string, key ...string) Problem {
+	at := &place{}
+	for _, k := range key {
+		at = at.key(k)
+	}
+	return Problem{File: c.places.file, Line: c.places.lines.of(at), Key: at.name, Message: message}
+}
+
+// warnUser warns of pools that have no user of their own.
+func (c *Config) warnUser(w *decoder, root *place) {
+	var shared []string
+	for _, name := range slices.Sorted(maps.Keys(c.Pools)) {
+		if c.Pools[name].Identity.User == "" {
+			shared = append(shared, name)
+		}
+	}
+	const most = 5
+	names := strings.Join(shared[:min(len(shared), most)], ", ")
+	if len(shared) > most {
+		names += ", ..."
+	}
+	switch {
+	case len(shared) > 0 && os.Geteuid() == 0:
+		w.problem(root, "the host runs as root, and so do the apps of pools without a user in [pools.NAME.identity]: %s", names)
+	case len(shared) > 1:
+		w.problem(root, "pools without a user in [pools.NAME.identity] run as the host's user: files and sockets of one are open to the apps of all: %s", names)
+	}
+}
+
+// warnEnvFiles warns of files of environment that could not be read now.
+func (c *Config) warnEnvFiles(w *decoder, pool *Pool) {
+	if pool.Program == nil {
+		return
+	}
+	at, ok := c.places.envFiles[pool.Name]
+	if !ok {
+		at = (&place{}).key("pools").key(pool.Name)
+	}
+	if _, err := pool.Program.Environment(); err != nil {
+		for line := range strings.Lines(err.Error()) {
+			w.problem(at, "pool %q cannot start: %s", pool.Name, strings.TrimSuffix(line, "\n"))
+		}
+	}
+}
+
 // warnSockets warns of directories too long for the sockets in them.
 func (c *Config) warnSockets(w *decoder, host *place) {
-	socket := filepath.Join(c.Host.RunDir, "p", "01234567", "01234", "plugin0123456789") // the longest name there
+	socket := filepath.Join(c.Host.RunDir, "p", "01234567", "01234", "g0123", "plugin0123456789") // the longest name there
 	if len(socket) > maxSocketPath {
 		w.problem(host.key("run_dir"), "sockets in it would have paths of %d bytes, over %d: choose a shorter folder, such as /run/aerie",
 			len(socket), maxSocketPath)
@@ -77,7 +121,7 @@ func (c *Config) warnURL(w *decoder, i int, site *Site) {
 	warn := func(key string, n int) {
 		if int64(n) > line {
 			w.problem(at.key("limits").key(key), "%s is never reached: max_request_line of [host.limits] is %s",
-				formatSize(int64(n)), formatSize(line))
+				FormatSize(int64(n)), FormatSize(line))
 		}
 	}
 	warn("max_url", site.Limits.MaxURL)

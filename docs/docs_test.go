@@ -120,6 +120,7 @@ func TestDefaults(t *testing.T) {
 		{"host", "[host]"}, {"host.limits", "[host.limits]"}, {"host.log", "[host.log]"}, {"pools.NAME", "[pools.NAME]"},
 		{"pools.NAME.failure", "[pools.NAME.failure]"}, {"pools.NAME.recycle", "[pools.NAME.recycle]"},
 		{"pools.NAME.health", "[pools.NAME.health]"},
+		{"pools.NAME.identity", "[pools.NAME.identity]"}, {"pools.NAME.limits", "[pools.NAME.limits]"},
 		{"sites", "[[sites]]"}, {"sites.limits", "[sites.limits]"}, {"sites.apps", "[[sites.apps]]"},
 	}
 	var full, short strings.Builder

@@ -48,6 +48,7 @@ type Host struct {
 	accessFile *logfile.File
 	access     *accesslog.Sink
 	launcher   *process.Launcher
+	groups     groups
 	inproc     *inproc.Starter
 	outproc    *outproc.Starter
 	pools      *poolSet
@@ -111,9 +112,6 @@ func (h *Host) open(ctx context.Context) error {
 	h.starters()
 	for _, p := range cfg.Pools {
 		h.newPool(p)
-		if err := h.service.open(p.Name, h.server); err != nil {
-			return err
-		}
 	}
 	r := h.buildRoutes(cfg, h.version.Load())
 	h.routes.Store(r)
@@ -162,6 +160,9 @@ func (h *Host) prepare(cfg *config.Config) error {
 		return err
 	}
 	h.service = newService(cfg.Host.RunDir, startID(h.startedAt))
+	if err := h.groups.open(cfg.Host.RunDir, startID(h.startedAt)); err != nil {
+		h.log.Warn("clear up control groups of hosts before", "error", err)
+	}
 	return h.removeLeftovers(cfg)
 }
 
@@ -205,19 +206,20 @@ func (h *Host) serve(cfg *config.Config) {
 		Limits: connLimits(cfg), Logger: h.log, Relayed: h.relayed, Placed: h.placed,
 		Closed: func(c *worker.Conn, _ bool) { h.clients.end(c.Number()) },
 	})
+	h.service.server = h.server
 	h.listeners = newListeners(h.log, h.accepted)
 }
 
 func (h *Host) starters() {
 	log := func(pool string) (*logfile.File, error) { return h.logs.Open(pool + ".log") }
 	h.inproc = &inproc.Starter{
-		Launcher: h.launcher, SocketDir: h.service.socketDir, Log: log,
+		Launcher: h.launcher, Contain: h.contain, SocketDir: h.service.socketDir, Log: log,
 		AccessLog: func() (*os.File, error) { return h.accessFile.File(), nil },
 		Settings:  h.settings, Site: h.siteOf, Env: workerEnvironment, HostAway: func() time.Duration { return h.next.Load().Host.HostAway },
 		Owner: h, Started: h.service.started, Running: h.pools.running, Ended: h.pools.ended, Logger: h.log,
 	}
 	h.outproc = &outproc.Starter{
-		Launcher: h.launcher, SocketDir: h.service.socketDir, Log: log, Env: workerEnvironment, Site: h.siteOf,
+		Launcher: h.launcher, Contain: h.contain, SocketDir: h.service.socketDir, Log: log, Env: workerEnvironment, Site: h.siteOf,
 		Trusted: func(a netip.Addr) bool { return h.routes.Load().trusts(a) }, Logger: h.log,
 	}
 }
@@ -303,6 +305,7 @@ func (h *Host) end(ctx context.Context) error {
 		note(h.service.close(p.name))
 	}
 	note(h.launcher.Close())
+	note(h.groups.close())
 	if h.access != nil {
 		note(h.access.Close())
 	}

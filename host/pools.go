@@ -141,7 +141,7 @@ func (h *Host) settingsIn(cfg *config.Config, pool string) (*worker.Settings, er
 		Pool:    pool,
 		Sites:   sitesOf(cfg, func(a *config.App) bool { return a.Pool.Name == pool }),
 		Trusted: cfg.Host.TrustedProxies, Limits: connLimits(cfg), Head: headLimits(cfg),
-		Concurrency: concurrency(p), AccessLog: cfg.Host.Log.Access, HostSocket: h.service.path(pool),
+		Concurrency: concurrency(p), AccessLog: cfg.Host.Log.Access, HostSocket: h.service.path(p),
 	}, nil
 }
 

@@ -183,9 +183,6 @@ func printed(err error) string {
 // addPool makes a pool and starts it.
 func (h *Host) addPool(ctx context.Context, cfg *config.Pool) error {
 	p := h.newPool(cfg)
-	if err := h.service.open(cfg.Name, h.server); err != nil {
-		return err
-	}
 	if !startsNow(cfg) {
 		return nil
 	}

@@ -53,7 +53,8 @@ func (h *Host) buildRoutes(cfg *config.Config, version uint64) *routes {
 		Sites: sitesOf(cfg, func(*config.App) bool { return true }), Trusted: cfg.Host.TrustedProxies,
 		Head: headLimits(cfg), Logger: h.log,
 		App: func(s *worker.Site, path string) http.Handler {
-			return endpoint(h.pools.find(app(s, path).Pool.Name), path)
+			p := app(s, path).Pool
+			return h.ofOneUser(p, endpoint(h.pools.find(p.Name), path))
 		},
 		Modules: func(s *worker.Site, path string) []module.Module {
 			return []module.Module{h.accessLog(cfg, s.Name, path, app(s, path).Pool)}

@@ -105,7 +105,7 @@ func TestRoutes(t *testing.T) {
 		t.Errorf("of pool a: %v, want %v", paths, want)
 	}
 	s, err := h.settings("b", 3)
-	if err != nil || s.Pool != "b" || s.Generation != 3 || s.Version != 1 || len(s.Sites) != 1 || s.HostSocket != h.service.path("b") {
+	if err != nil || s.Pool != "b" || s.Generation != 3 || s.Version != 1 || len(s.Sites) != 1 || s.HostSocket != h.service.path(h.next.Load().Pools["b"]) {
 		t.Errorf("%+v, %v", s, err)
 	}
 	if _, err := h.settings("gone", 1); err == nil {

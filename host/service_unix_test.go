@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"aerie/config"
 	"aerie/worker"
 )
 
@@ -22,19 +23,21 @@ func TestServiceSocket(t *testing.T) {
 	defer func() { _ = os.RemoveAll(dir) }() // a temporary folder
 	s := newService(dir, startID(time.Now()))
 	srv := worker.NewServer(worker.Options{Logger: slog.New(slog.DiscardHandler)})
-	if err := s.open("shop", srv); err != nil {
-		t.Fatal(err)
+	s.server = srv
+	shop := config.DefaultPool("shop")
+	for range 2 { // the second time it is there already
+		got, err := s.socketDir(shop, nil)
+		if err != nil || got != s.poolDir(shop) {
+			t.Fatal(got, err)
+		}
 	}
-	for path, want := range map[string]os.FileMode{s.poolDir("shop"): 0o700, filepath.Dir(s.poolDir("shop")): 0o700, s.path("shop"): 0o600} {
+	for path, want := range map[string]os.FileMode{s.poolDir(shop): 0o700, filepath.Dir(s.poolDir(shop)): 0o711, s.path(shop): 0o600} {
 		st, err := os.Stat(path)
 		if err != nil || st.Mode().Perm() != want {
 			t.Errorf("%s: %v, %v; want %o", path, st.Mode(), err, want)
 		}
 	}
-	if err := s.open("shop", srv); err == nil {
-		t.Error("opened twice")
-	}
-	if s.poolDir("shop") == s.poolDir("shop2") {
+	if s.poolDir(shop) == s.poolDir(config.DefaultPool("shop2")) {
 		t.Error("two pools in one folder")
 	}
 	for range 2 {
@@ -42,7 +45,7 @@ func TestServiceSocket(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := os.Stat(s.poolDir("shop")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(s.poolDir(shop)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("left: %v", err)
 	}
 	if err := srv.Close(); err != nil {

@@ -46,8 +46,8 @@ type Owner interface {
 }
 
 // dialLink connects to the worker's socket and proves to be its host.
-func dialLink(path, token string, owner Owner, logger *slog.Logger) (*link, error) {
-	c, err := seqpacket.Dial(path)
+func dialLink(path string, uid int, token string, owner Owner, logger *slog.Logger) (*link, error) {
+	c, err := seqpacket.DialUser(path, uid)
 	if err != nil {
 		return nil, fmt.Errorf("connect to hand-over socket: %w", err)
 	}

@@ -39,7 +39,7 @@ func newLink(t *testing.T) (*link, *fake, *owner, *lines) {
 		t.Fatal(err)
 	}
 	o, log := newOwner(), &lines{}
-	l, err := dialLink(path, "secret", o, log.logger())
+	l, err := dialLink(path, os.Getuid(), "secret", o, log.logger())
 	if err != nil {
 		t.Fatal(err)
 	}

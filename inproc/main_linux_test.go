@@ -208,8 +208,11 @@ func newFixture(t *testing.T) *fixture {
 	f := &fixture{owner: newOwner(), logs: &logfile.Set{Dir: t.TempDir()}, run: run, tokens: map[string]int{}, alive: map[*Worker]bool{}}
 	launcher := &process.Launcher{}
 	f.Starter = &Starter{
-		Launcher:  launcher,
-		SocketDir: func(string) (string, error) { return run, nil },
+		Launcher: launcher,
+		Contain: func(*config.Pool) (*process.Contain, error) {
+			return &process.Contain{Umask: 0o022, NoNewPrivs: true}, nil
+		},
+		SocketDir: func(*config.Pool, *process.User) (string, error) { return run, nil },
 		Log:       func(pool string) (*logfile.File, error) { return f.logs.Open(pool + ".log") },
 		AccessLog: func() (*os.File, error) { return access, nil },
 		Settings:  func(string, int) (*worker.Settings, error) { return settings(), nil },
@@ -255,10 +258,11 @@ func (f *fixture) spec(t *testing.T, helper string) apppool.Spec {
 	if err != nil {
 		t.Fatal(err)
 	}
+	dir := t.TempDir()
 	return apppool.Spec{
-		Pool:       &config.Pool{Name: "shop", Dir: t.TempDir(), StartupTimeout: time.Minute},
+		Pool:       &config.Pool{Name: "shop", Dir: dir, StartupTimeout: time.Minute},
 		Generation: 7,
-		Program:    &config.Program{Process: exe, Args: []string{"helper", helper}, Hosting: config.InProcess, Env: map[string]string{"GREETING": "hello"}},
+		Program:    &config.Program{Process: exe, Args: []string{"helper", helper}, Dir: dir, Hosting: config.InProcess, Env: map[string]string{"GREETING": "hello"}},
 	}
 }
 

@@ -33,7 +33,8 @@ type pluginRunner struct {
 	handshake *io.PipeReader
 	copied    chan struct{} // closed when stdout has ended
 	tasks     sync.WaitGroup
-	greeted   atomic.Bool // the handshake line has come
+	greeted   atomic.Bool  // the handshake line has come
+	control   atomic.Value // string: the socket that the handshake line names
 
 	mu     sync.Mutex       // guards below
 	proc   *process.Process // nil until it runs; not changed after that
@@ -42,12 +43,10 @@ type pluginRunner struct {
 
 var _ runner.Runner = (*pluginRunner)(nil)
 
-// prepare adds what go-plugin wants the environment to say. Its own socket goes
-// straight into socketDir instead of a folder below, because the path of a
-// socket may have 100 bytes only.
+// prepare adds what go-plugin wants the environment to say, except that its
+// socket goes into socketDir.
 func (r *pluginRunner) prepare(cmd *exec.Cmd, socketDir string) {
-	r.spec.Env = append(r.spec.Env, cmd.Env...)
-	r.spec.Env = append(r.spec.Env, plugin.EnvUnixSocketDir+"="+socketDir)
+	r.spec.Env = process.Environment(r.spec.Env, cmd.Env, []string{plugin.EnvUnixSocketDir + "=" + socketDir})
 }
 
 // Start starts the process.
@@ -187,9 +186,16 @@ func (r *pluginRunner) ID() string { return strconv.Itoa(r.proc.Pid()) }
 // Diagnose has nothing to add: the start error shows what the program printed.
 func (r *pluginRunner) Diagnose(context.Context) string { return "" }
 
-// PluginToHost leaves the address as it is: both run on one system.
+// PluginToHost notes the address, and leaves it as it is: both run on one system.
 func (r *pluginRunner) PluginToHost(network, addr string) (string, string, error) {
+	r.control.Store(addr)
 	return network, addr, nil
+}
+
+// address is the socket of the control service. It is "" until the handshake.
+func (r *pluginRunner) address() string {
+	addr, _ := r.control.Load().(string)
+	return addr
 }
 
 // HostToPlugin leaves the address as it is.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"aerie/config"
 	"aerie/internal/h1"
 	"aerie/internal/logfile"
+	"aerie/internal/peer"
 	"aerie/internal/process"
 	"aerie/proto"
 	"aerie/worker"
@@ -30,7 +32,8 @@ import (
 // required. It is safe for concurrent use.
 type Starter struct {
 	Launcher  *process.Launcher
-	SocketDir func(pool string) (string, error)                               // the pool's own folder below run_dir; it exists when this returns
+	Contain   func(*config.Pool) (*process.Contain, error)                    // as whom its processes run
+	SocketDir func(*config.Pool, *process.User) (string, error)               // the pool's own folder below run_dir, that user's; it exists when this returns
 	Log       func(pool string) (*logfile.File, error)                        // the pool's log; the worker's stdout and stderr
 	AccessLog func() (*os.File, error)                                        // where the worker appends its access log; the caller keeps it
 	Settings  func(pool string, generation int) (*worker.Settings, error)     // what a worker is to serve by now
@@ -88,12 +91,12 @@ func (s *Starter) start(ctx context.Context, w *Worker) error {
 	if err := w.health(ctx); err != nil {
 		return err
 	}
-	w.relay = &h1.Upstream{Dial: h1.DialUnix(reply.RelaySocket), IdleTimeout: time.Minute}
+	w.relay = &h1.Upstream{Dial: w.dialer(func() string { return reply.RelaySocket }), IdleTimeout: time.Minute}
 	w.token = token
 	if reply.HandoverSocket == "" {
 		return nil
 	}
-	if w.link, err = dialLink(reply.HandoverSocket, token, s.Owner, w.logger); err != nil {
+	if w.link, err = dialLink(reply.HandoverSocket, w.uid(), token, s.Owner, w.logger); err != nil {
 		return err
 	}
 	w.tasks.Go(w.link.serve)
@@ -124,11 +127,19 @@ func (s *Starter) settle(ctx context.Context, w *Worker) error {
 // prepare makes everything that the process is started with.
 func (s *Starter) prepare(w *Worker, token string) (*pluginRunner, error) {
 	p := w.spec.Pool
-	dir, err := s.SocketDir(p.Name)
+	contain, err := s.Contain(p)
+	if err != nil {
+		return nil, err
+	}
+	w.user = contain.User
+	dir, err := s.SocketDir(p, w.user)
 	if err != nil {
 		return nil, err
 	}
 	w.socketDir = dir
+	if err := w.makeControlDir(); err != nil {
+		return nil, err
+	}
 	if w.log, err = s.Log(p.Name); err != nil {
 		return nil, err
 	}
@@ -139,23 +150,46 @@ func (s *Starter) prepare(w *Worker, token string) (*pluginRunner, error) {
 	if err != nil {
 		return nil, err
 	}
-	env := s.Env()
-	for name, value := range w.spec.Program.Env {
-		env = append(env, name+"="+value)
+	own, err := w.spec.Program.Environment()
+	if err != nil {
+		return nil, err
 	}
-	env = append(env, // behind the program's own, because the last of a name counts
-		proto.EnvPool+"="+p.Name,
-		proto.EnvGeneration+"="+strconv.Itoa(w.spec.Generation),
-		proto.EnvSocketDir+"="+dir,
-		proto.EnvHostAway+"="+s.HostAway().String(),
-	)
+	env := process.Environment(s.Env(), contain.Environment(), process.List(own), []string{
+		proto.EnvPool + "=" + p.Name,
+		proto.EnvGeneration + "=" + strconv.Itoa(w.spec.Generation),
+		proto.EnvSocketDir + "=" + dir,
+		proto.EnvHostAway + "=" + s.HostAway().String(),
+	})
 	spec := process.Spec{
-		Path: w.spec.Program.Process, Args: w.spec.Program.Args, Env: env, Dir: p.Dir, Stderr: w.log.File(),
+		Path: w.spec.Program.Process, Args: w.spec.Program.Args, Env: env, Dir: w.spec.Program.Dir,
+		Stderr: w.log.File(), Contain: contain, DumpStacks: p.ShutdownTimeout > 0,
 	}
 	if err := handDown(&spec, w.log.File(), access, token); err != nil {
 		return nil, err
 	}
 	return &pluginRunner{launcher: s.Launcher, log: w.log, spec: spec}, nil
+}
+
+// makeControlDir makes the folder in which go-plugin's server makes its socket,
+// under a name that only it knows: go-plugin's own folder would have too long a
+// path, and be the host's. The folder around it is the pool's user's, so it is
+// not followed wherever its paths lead.
+func (w *Worker) makeControlDir() error {
+	root, err := os.OpenRoot(w.socketDir)
+	if err != nil {
+		return fmt.Errorf("folder of the control socket: %w", err)
+	}
+	defer func() { _ = root.Close() }() // nothing is buffered in it
+	name := "g" + strconv.Itoa(w.spec.Generation)
+	w.controlDir = filepath.Join(w.socketDir, name)
+	err = errors.Join(root.RemoveAll(name), root.Mkdir(name, 0o700))
+	if err == nil && w.user != nil {
+		err = root.Lchown(name, w.user.UID, w.user.GID)
+	}
+	if err != nil {
+		return fmt.Errorf("folder of the control socket: %w", err)
+	}
+	return nil
 }
 
 // startPlugin has go-plugin start the process and connect to its control
@@ -173,9 +207,10 @@ func (w *Worker) startPlugin(ctx context.Context, run *pluginRunner) error {
 		StartTimeout:     limit,
 		Logger:           hclog.NewNullLogger(), // what matters comes back as an error
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: w.socketDir},
+		GRPCDialOptions:  w.dialOptions(run),
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, dir string) (runner.Runner, error) {
 			w.pluginDir = dir
-			run.prepare(cmd, w.socketDir)
+			run.prepare(cmd, w.controlDir)
 			return run, nil
 		},
 	})
@@ -197,6 +232,36 @@ func (w *Worker) startPlugin(ctx context.Context, run *pluginRunner) error {
 	}
 	w.control = raw.(proto.ControlClient)
 	return nil
+}
+
+// uid is the number of the user as whom the process has to answer on its sockets,
+// or -1 if any may: a process of the host's own user may do all that the host may,
+// and answer through whomever it likes.
+func (w *Worker) uid() int {
+	if w.user == nil {
+		return -1
+	}
+	return w.user.UID
+}
+
+// dialer connects to the process's socket.
+func (w *Worker) dialer(path func() string) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) {
+		if w.user == nil {
+			return h1.DialUnix(path())(ctx)
+		}
+		return peer.Dial(ctx, path(), w.user.UID)
+	}
+}
+
+// dialOptions has the control service's connection made by dialer too, where
+// that makes a difference.
+func (w *Worker) dialOptions(run *pluginRunner) []grpc.DialOption {
+	if w.user == nil {
+		return nil
+	}
+	dial := w.dialer(run.address)
+	return []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx) })}
 }
 
 // controlClient is the host's end of the control service.
@@ -224,9 +289,13 @@ func sizeOf(path string) (int64, error) {
 
 // removeSockets removes what the process has left in its folder.
 func (w *Worker) removeSockets() error {
+	if w.socketDir == "" { // it did not come that far
+		return nil
+	}
 	n := strconv.Itoa(w.spec.Generation)
 	return errors.Join(
 		os.RemoveAll(w.pluginDir),
+		os.RemoveAll(w.controlDir),
 		ignoreMissing(os.Remove(filepath.Join(w.socketDir, "r"+n))),
 		ignoreMissing(os.Remove(filepath.Join(w.socketDir, "h"+n))),
 	)

@@ -17,6 +17,7 @@ import (
 	"aerie/apppool"
 	"aerie/internal/h1"
 	"aerie/internal/logfile"
+	"aerie/internal/process"
 	"aerie/internal/usage"
 	"aerie/proto"
 	"aerie/worker"
@@ -31,10 +32,13 @@ type Worker struct {
 	token     string
 	forget    func() // takes the token out of the host service
 
+	user      *process.User // nil: the host's own
 	socketDir string
-	pluginDir string // go-plugin's, below socketDir
-	log       *logfile.File
-	logFrom   int64 // the log's size before this process wrote to it
+	pluginDir string // go-plugin's, below socketDir; empty
+
+	controlDir string // of the control service's socket, below socketDir
+	log        *logfile.File
+	logFrom    int64 // the log's size before this process wrote to it
 
 	run     *pluginRunner
 	rpc     plugin.ClientProtocol
@@ -233,6 +237,9 @@ func (w *Worker) Stop(ctx context.Context) error {
 		}
 	}
 	// Where the call did not end it, SIGTERM and then the kill do.
+	if ctx.Err() != nil && !w.run.ended() {
+		w.logger.Warn("worker process does not stop in time and is killed; a Go program's stacks are in the pool's log", "pid", w.Pid())
+	}
 	err = w.run.proc.Stop(ctx)
 	<-w.cleaned
 	return err

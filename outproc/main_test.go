@@ -144,8 +144,11 @@ func newFixture(t *testing.T) *fixture {
 	})
 	return &fixture{
 		starter: &Starter{
-			Launcher:  launcher,
-			SocketDir: func(string) (string, error) { return run, nil },
+			Launcher: launcher,
+			Contain: func(*config.Pool) (*process.Contain, error) {
+				return &process.Contain{Umask: 0o022, NoNewPrivs: true}, nil
+			},
+			SocketDir: func(*config.Pool, *process.User) (string, error) { return run, nil },
 			Log:       func(pool string) (*logfile.File, error) { return logs.Open(pool + ".log") },
 			Env: func() []string {
 				return append(os.Environ(), "KEPT=yes", "GREETING=lost", "AERIE_POOL=lost", "HOST=lost")
@@ -169,7 +172,7 @@ func (f *fixture) spec(t *testing.T, helper string) apppool.Spec {
 		t.Fatal(err)
 	}
 	return apppool.Spec{Pool: f.pool, Generation: 7, Program: &config.Program{
-		Process: exe, Args: []string{"helper", helper}, Hosting: config.OutOfProcess,
+		Process: exe, Args: []string{"helper", helper}, Dir: f.pool.Dir, Hosting: config.OutOfProcess,
 		Env: map[string]string{"GREETING": "hello", "PORT": "1"},
 	}}
 }

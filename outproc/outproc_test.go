@@ -20,6 +20,7 @@ import (
 
 	"aerie/apppool"
 	"aerie/config"
+	"aerie/internal/process"
 	"aerie/worker"
 )
 
@@ -205,7 +206,7 @@ func TestStart_CalledOff(t *testing.T) {
 
 func TestStart_SocketPathTooLong(t *testing.T) {
 	f := newFixture(t)
-	f.starter.SocketDir = func(string) (string, error) { return "/" + strings.Repeat("x", 100), nil }
+	f.starter.SocketDir = func(*config.Pool, *process.User) (string, error) { return "/" + strings.Repeat("x", 100), nil }
 	w, err := f.starter.Start(t.Context(), f.spec(t, "never"))
 	if w != nil || err == nil || !strings.Contains(err.Error(), "run_dir") {
 		t.Errorf("got %v, %v", w, err)
@@ -386,7 +387,7 @@ func TestNode(t *testing.T) {
 	}
 	f := newFixture(t)
 	spec := apppool.Spec{Pool: f.pool, Generation: 1, Program: &config.Program{
-		Process: node, Args: []string{script}, Hosting: config.OutOfProcess,
+		Process: node, Args: []string{script}, Dir: f.pool.Dir, Hosting: config.OutOfProcess,
 	}}
 	w := f.start(t, spec)
 	url := front(t, w).URL

@@ -29,7 +29,8 @@ const maxSocketPath = 100
 // fields are required. It is safe for concurrent use.
 type Starter struct {
 	Launcher  *process.Launcher
-	SocketDir func(pool string) (string, error)                           // the pool's own folder below run_dir; it exists when this returns
+	Contain   func(*config.Pool) (*process.Contain, error)                // as whom its processes run
+	SocketDir func(*config.Pool, *process.User) (string, error)           // the pool's own folder below run_dir, that user's; it exists when this returns
 	Log       func(pool string) (*logfile.File, error)                    // the pool's log, which the caller closes
 	Env       func() []string                                             // the host's environment as workers get it
 	Site      func(pool, path string) (b config.Binding, pathBase string) // of the site and application of the pool that a path belongs to
@@ -89,7 +90,15 @@ func (s *Starter) try(ctx context.Context, spec apppool.Spec) (*Worker, error) {
 
 // prepare makes a worker that has all that its process needs but the process.
 func (s *Starter) prepare(spec apppool.Spec) (*Worker, error) {
-	dir, err := s.SocketDir(spec.Pool.Name)
+	contain, err := s.Contain(spec.Pool)
+	if err != nil {
+		return nil, err
+	}
+	own, err := spec.Program.Environment()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := s.SocketDir(spec.Pool, contain.User)
 	if err != nil {
 		return nil, fmt.Errorf("socket folder: %w", err)
 	}
@@ -110,6 +119,8 @@ func (s *Starter) prepare(spec apppool.Spec) (*Worker, error) {
 	}
 	return &Worker{
 		spec:     spec,
+		contain:  contain,
+		own:      own,
 		logger:   s.Logger.With("pool", spec.Pool.Name, "generation", spec.Generation),
 		log:      log,
 		socket:   socket,
@@ -141,8 +152,9 @@ func (w *Worker) launch(ctx context.Context, s *Starter) error {
 	}
 	w.startedAt = time.Now()
 	proc, err := s.Launcher.Start(ctx, process.Spec{
-		Path: w.spec.Program.Process, Args: w.spec.Program.Args, Env: w.environment(s.Env()), Dir: w.spec.Pool.Dir,
-		Stdout: stdout, Stderr: stdout, EndWithHost: true,
+		Path: w.spec.Program.Process, Args: w.spec.Program.Args, Env: w.environment(s.Env()), Dir: w.spec.Program.Dir,
+		Stdout: stdout, Stderr: stdout, EndWithHost: true, Contain: w.contain,
+		DumpStacks: w.spec.Pool.ShutdownTimeout > 0,
 	})
 	_ = stdout.Close() // the process has its own, and through this one nothing was written
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"aerie/config"
 	"aerie/internal/h1"
 	"aerie/internal/logfile"
+	"aerie/internal/peer"
 	"aerie/internal/process"
 	"aerie/internal/usage"
 	"aerie/proto"
@@ -24,6 +25,8 @@ import (
 // safe for concurrent use.
 type Worker struct {
 	spec      apppool.Spec
+	contain   *process.Contain
+	own       map[string]string // the program's environment, read at its start
 	logger    *slog.Logger
 	log       *logfile.File
 	socket    string // where it may listen
@@ -86,6 +89,9 @@ func (w *Worker) Drain(ctx context.Context) error {
 func (w *Worker) Stop(ctx context.Context) error {
 	w.stopped.Store(true)
 	w.upstream.Close()
+	defer context.AfterFunc(ctx, func() {
+		w.logger.Warn("worker process does not stop in time and is killed; a Go program's stacks are in the pool's log", "pid", w.Pid())
+	})()
 	if err := w.proc.Stop(ctx); err != nil {
 		return err
 	}
@@ -162,6 +168,11 @@ func (w *Worker) dialer(a address) func(context.Context) (net.Conn, error) {
 		c, err := d.DialContext(ctx, a.network, a.address)
 		if err != nil {
 			return nil, err
+		}
+		if u := w.contain.User; u != nil && a.network == "unix" { // who put the socket there may be anybody's
+			if err := peer.Check(c, u.UID); err != nil {
+				return nil, errors.Join(err, c.Close())
+			}
 		}
 		select {
 		case <-w.proc.Done():

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"aerie/config"
+	"aerie/host"
 )
 
 // finding is one line of `aerie check --json`.
@@ -20,7 +21,8 @@ func (c *cli) checkVerb() *cobra.Command {
 		Use:   "check",
 		Short: "Check sites.toml and print everything that is wrong with it",
 		Long: `Check sites.toml and print everything that is wrong with it, all at once, each
-with its line and key. A warning is doubtful but stops nothing.
+with its line and key. A warning is doubtful, or keeps one pool from starting,
+but does not stop the host.
 
 The host applies the same rules when it starts and when it reloads. The exit
 code is 0 if there is no problem, with or without warnings.`,
@@ -44,7 +46,7 @@ func (c *cli) check() error {
 			findings = append(findings, finding{"problem", p})
 		}
 	} else {
-		for _, p := range cfg.Warnings() {
+		for _, p := range append(cfg.Warnings(), host.Check(cfg)...) {
 			findings = append(findings, finding{"warning", p})
 		}
 	}

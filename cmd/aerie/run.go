@@ -9,6 +9,7 @@ import (
 
 	"aerie/admin"
 	"aerie/config"
+	"aerie/internal/process"
 )
 
 // service is what the verb run needs of a host.
@@ -65,6 +66,9 @@ func (c *cli) runHost(ctx context.Context, log *slog.Logger) error {
 		return errors.Join(c.printFindings(nil, findings), exit{exitFailure})
 	}
 	if err != nil {
+		return err
+	}
+	if err := process.HideMemory(); err != nil { // keys and tokens are in it
 		return err
 	}
 	for _, w := range cfg.Warnings() {

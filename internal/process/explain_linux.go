@@ -10,10 +10,18 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // explain says in words why the kernel did not execute the file at path.
 func explain(path string, errno syscall.Errno) string {
+	if errno == syscall.EACCES {
+		// This process is the program's user already.
+		if err := refuses(path, false); err != nil {
+			return err.Error()
+		}
+	}
 	info, err := os.Stat(path)
 	switch {
 	case err != nil && errno == syscall.ENOENT:
@@ -28,12 +36,22 @@ func explain(path string, errno syscall.Errno) string {
 		}
 	case errno == syscall.EACCES && info.Mode()&0o111 == 0:
 		return fmt.Sprintf("is not executable (mode %s)", info.Mode())
+	case errno == syscall.EACCES && unix.Access(path, unix.X_OK) != nil:
+		return fmt.Sprintf("user %d may not execute it (mode %s)", os.Getuid(), info.Mode())
 	case errno == syscall.EACCES:
 		return "permission denied: by the file or a folder above it, by its interpreter, or by a file system mounted noexec"
 	case errno == syscall.ENOEXEC:
 		return explainFormat(path)
 	case errno == syscall.ETXTBSY:
 		return fmt.Sprintf("is still open for writing after %s", busyWait)
+	}
+	return errno.Error()
+}
+
+// explainFolder says in words why the folder at path could not be entered.
+func explainFolder(path string, errno syscall.Errno) string {
+	if err := refuses(path, false); errno == syscall.EACCES && err != nil {
+		return err.Error()
 	}
 	return errno.Error()
 }

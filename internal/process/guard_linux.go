@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"aerie/internal/cgroup"
 )
 
 const guardVerb = "guard"
@@ -27,21 +29,27 @@ type guard struct {
 	// keeps the lines in order; both are bounded, and only starts and ends of
 	// other processes wait for it.
 	mu   sync.Mutex
-	pids map[int]uint64 // registered: pid and start time
-	proc *Process       // nil before the first start
-	pipe *os.File       // only the host holds this end: its end is the host's
+	pids map[int]guarded // registered
+	proc *Process        // nil before the first start
+	pipe *os.File        // only the host holds this end: its end is the host's
 }
 
-// add registers the process pid, which must not have been reaped.
-func (g *guard) add(ctx context.Context, l *Launcher, pid int) error {
+// add registers the process pid, which must not have been reaped, with its
+// control group, or nil.
+func (g *guard) add(ctx context.Context, l *Launcher, pid int, group *cgroup.Group) error {
 	started, err := startTime(pid)
+	if err != nil {
+		return fmt.Errorf("guard: %w", err)
+	}
+	one := guarded{pid, started, group}
+	line, err := one.line()
 	if err != nil {
 		return fmt.Errorf("guard: %w", err)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.proc != nil && g.sayLocked(fmt.Sprintf("+%d %d\n", pid, started)) == nil {
-		g.pids[pid] = started
+	if g.proc != nil && g.sayLocked(line) == nil {
+		g.pids[pid] = one
 		return nil
 	}
 	if err := g.closeLocked(); err != nil {
@@ -50,9 +58,13 @@ func (g *guard) add(ctx context.Context, l *Launcher, pid int) error {
 	if err := g.startLocked(ctx, l); err != nil {
 		return fmt.Errorf("start guard: %w", err)
 	}
-	g.pids[pid] = started
-	for pid, started := range g.pids {
-		if err := g.sayLocked(fmt.Sprintf("+%d %d\n", pid, started)); err != nil {
+	g.pids[pid] = one
+	for _, one := range g.pids {
+		line, err := one.line()
+		if err == nil {
+			err = g.sayLocked(line)
+		}
+		if err != nil {
 			return fmt.Errorf("guard: %w", err)
 		}
 	}
@@ -112,7 +124,7 @@ func (g *guard) closeLocked() error {
 
 func (g *guard) startLocked(ctx context.Context, l *Launcher) error {
 	if g.pids == nil {
-		g.pids = make(map[int]uint64)
+		g.pids = make(map[int]guarded)
 	}
 	lines, pipe, err := os.Pipe()
 	if err != nil {

@@ -137,8 +137,16 @@ func TestGuard_CommandThatIsNoGuard(t *testing.T) {
 }
 
 func TestReadGroups(t *testing.T) {
-	groups, err := readGroups(strings.NewReader("+10 100\n+11 110\n-10\nnonsense\n+1 5\n+0 5\n+-1 5\n+12 120\n"))
-	if err != nil || len(groups) != 2 || groups[11] != 110 || groups[12] != 120 {
+	groups, err := readGroups(strings.NewReader(`+{"Pid":10,"Started":100}
++{"Pid":11,"Started":110}
+-10
+nonsense
++{"Pid":1,"Started":5}
++{"Pid":-1,"Started":5}
++12 120
++{"Pid":12,"Started":120,"Group":{"Dirs":{"freezer":"/x"}}}
+`))
+	if err != nil || len(groups) != 2 || groups[11].Started != 110 || groups[12].Started != 120 || groups[12].Group.Dirs["freezer"] != "/x" {
 		t.Errorf("got %v, %v; want 11 and 12 only", groups, err)
 	}
 }
@@ -149,10 +157,10 @@ func TestEndGroups_SparesAStranger(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := endGroups(map[int]uint64{p.Pid(): started - 1}, time.Second); err != nil {
+	if err := endGroups(map[int]guarded{p.Pid(): {Pid: p.Pid(), Started: started - 1}}, time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if err := endGroups(map[int]uint64{p.Pid(): started}, 20*time.Second); err != nil {
+	if err := endGroups(map[int]guarded{p.Pid(): {Pid: p.Pid(), Started: started}}, 20*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	await(t, "the end", p.Done())

@@ -2,21 +2,27 @@ package process
 
 import (
 	"bufio"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"aerie/internal/cgroup"
 )
 
 // The guard's descriptors.
 const (
-	guardLines = 3 // "+pid starttime" and "-pid", one a line
+	guardLines = 3 // "+" and a guarded process in JSON, and "-pid", one a line
 	guardReady = 4 // the guard says here that it is up
 )
 
@@ -52,16 +58,28 @@ func GuardMain(args []string) int {
 	return 0
 }
 
-// readGroups reads until the host's end and returns the groups that it had
-// running: the leader's pid and start time.
-func readGroups(r io.Reader) (map[int]uint64, error) {
-	groups := make(map[int]uint64)
+// guarded is a process that ends with the host, as the guard is told of it.
+type guarded struct {
+	Pid     int
+	Started uint64        // start time, so that a later process of that number is not taken for it
+	Group   *cgroup.Group // nil if it has none
+}
+
+func (g guarded) line() (string, error) {
+	b, err := json.Marshal(g)
+	return "+" + string(b) + "\n", err
+}
+
+// readGroups reads until the host's end and returns the processes that it had
+// running, by pid.
+func readGroups(r io.Reader) (map[int]guarded, error) {
+	groups := make(map[int]guarded)
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		var pid int
-		var started uint64
-		if _, err := fmt.Sscanf(lines.Text(), "+%d %d", &pid, &started); err == nil && pid > 1 {
-			groups[pid] = started
+		var one guarded
+		if text, ok := strings.CutPrefix(lines.Text(), "+"); ok && json.Unmarshal([]byte(text), &one) == nil && one.Pid > 1 {
+			groups[one.Pid] = one
 		} else if _, err := fmt.Sscanf(lines.Text(), "-%d", &pid); err == nil {
 			delete(groups, pid)
 		}
@@ -69,14 +87,16 @@ func readGroups(r io.Reader) (map[int]uint64, error) {
 	return groups, lines.Err()
 }
 
-// endGroups ends the groups, politely for as long as grace.
-func endGroups(groups map[int]uint64, grace time.Duration) error {
+// endGroups ends the process groups, politely for as long as grace, and then
+// whatever is left in their control groups.
+func endGroups(groups map[int]guarded, grace time.Duration) error {
 	var errs []error
-	for pid, started := range groups {
+	all := slices.Collect(maps.Values(groups))
+	for pid, one := range groups {
 		// A group exists as long as it has a member, and so long its number is
 		// nobody else's. If there is none left, the number may be a stranger's,
 		// who has then started at another time.
-		if now, err := startTime(pid); err == nil && now != started {
+		if now, err := startTime(pid); err == nil && now != one.Started {
 			delete(groups, pid)
 			continue
 		}
@@ -92,11 +112,16 @@ func endGroups(groups map[int]uint64, grace time.Duration) error {
 	for pid := range groups {
 		errs = append(errs, signalGroup(groups, pid, unix.SIGKILL))
 	}
+	for _, one := range all {
+		if one.Group != nil {
+			errs = append(errs, one.Group.Clear(), one.Group.Remove())
+		}
+	}
 	return errors.Join(errs...)
 }
 
 // signalGroup signals the group pid, and removes it if there is none any more.
-func signalGroup(groups map[int]uint64, pid int, sig syscall.Signal) error {
+func signalGroup(groups map[int]guarded, pid int, sig syscall.Signal) error {
 	err := unix.Kill(-pid, sig)
 	if errors.Is(err, unix.ESRCH) {
 		delete(groups, pid)

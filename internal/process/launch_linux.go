@@ -21,15 +21,24 @@ const launchVerb = "launch"
 // file that was just copied can be busy for an instant (golang/go#22315).
 const busyWait = time.Second
 
+// order is what the host tells the shim beside the program: JSON over the
+// report connection, so that nothing of it shows in the list of processes.
+type order struct {
+	Dir         string
+	EndWithHost bool
+	Contain     *Contain
+}
+
 // LaunchMain is the launch shim, the main function of the verb "launch": it
 // becomes the program that args name and returns only if it could not. args are
 // what follows the verb.
 func LaunchMain(args []string) int {
+	// The parent-death signal, no_new_privs, capabilities and the affinity belong
+	// to a thread, and the program gets those of the thread that executes it.
+	runtime.LockOSThread()
 	flags := flag.NewFlagSet(launchVerb, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	reportFD := flags.Int("report", 0, "")
-	dir := flags.String("dir", "", "")
-	endWithHost := flags.Bool("end-with-host", false, "")
 	if err := flags.Parse(args); err != nil || *reportFD < 3 || flags.NArg() == 0 {
 		fmt.Fprintln(os.Stderr, "launch: this verb is for the host itself, which starts its worker processes by it")
 		return 2
@@ -38,38 +47,52 @@ func LaunchMain(args []string) int {
 	if _, err := report.Write([]byte{hello}); err != nil {
 		return 1 // the host is gone
 	}
-	var word [1]byte
-	if _, err := io.ReadFull(report, word[:]); err != nil || word[0] != goOn {
+	var o order
+	if err := json.NewDecoder(report).Decode(&o); err != nil {
 		return 1 // the host is gone
 	}
-	if *endWithHost {
-		// The host has asked for this when it forked, but the kernel keeps it
-		// for each thread, and the one that executes the program decides.
-		runtime.LockOSThread()
-		if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
-			return 1 // cannot be: the kernel refuses nothing but signals that there are not
-		}
+	f := becomeProgram(flags.Args(), o, *reportFD)
+	if f == nil {
+		return 1 // the host is gone
 	}
-	f := becomeProgram(flags.Args(), *dir, *reportFD)
 	if err := json.NewEncoder(report).Encode(f); err != nil {
 		fmt.Fprintf(os.Stderr, "launch: %s %q: %s\n", f.Op, f.Path, f.Reason)
 	}
 	return 127
 }
 
-// becomeProgram executes argv in dir, with the descriptors below firstPrivate.
-// It returns only if that failed.
-func becomeProgram(argv []string, dir string, firstPrivate int) failure {
-	if err := os.Chdir(dir); err != nil {
-		errno, _ := errors.AsType[syscall.Errno](err)
-		return failure{Op: "enter folder", Path: dir, Reason: errno.Error(), Errno: errno}
+// becomeProgram executes argv as o says, with the descriptors below report. It
+// returns only if that failed, nil if the host is gone.
+func becomeProgram(argv []string, o order, report int) *failure {
+	if o.Contain != nil {
+		if f := o.Contain.contain(); f != nil {
+			return f
+		}
 	}
-	path := argv[0]
-	if err := closeOnExecFrom(firstPrivate); err != nil {
-		errno, _ := errors.AsType[syscall.Errno](err)
-		return failure{Op: "execute", Path: path, Reason: "close descriptors: " + err.Error(), Errno: errno}
+	if o.EndWithHost {
+		if f := endWithParent(); f != nil {
+			return f
+		}
+		var b [1]byte
+		if n, _, err := unix.Recvfrom(report, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT); err == nil && n == 0 {
+			return nil // it has ended before the signal was asked for
+		}
 	}
-	env := os.Environ()
+	if err := os.Chdir(o.Dir); err != nil {
+		errno, _ := errors.AsType[syscall.Errno](err)
+		return &failure{Op: "enter folder", Path: o.Dir, Reason: explainFolder(o.Dir, errno), Errno: errno}
+	}
+	if err := closeOnExecFrom(report); err != nil {
+		errno, _ := errors.AsType[syscall.Errno](err)
+		return &failure{Op: "execute", Path: argv[0], Reason: "close descriptors: " + err.Error(), Errno: errno}
+	}
+	return execute(argv)
+}
+
+// execute replaces this process by the program argv[0]. It returns only if that
+// failed.
+func execute(argv []string) *failure {
+	path, env := argv[0], os.Environ()
 	deadline := time.Now().Add(busyWait)
 	for {
 		err := syscall.Exec(path, argv, env)
@@ -78,7 +101,7 @@ func becomeProgram(argv []string, dir string, firstPrivate int) failure {
 			continue
 		}
 		errno, _ := errors.AsType[syscall.Errno](err)
-		return failure{Op: "execute", Path: path, Reason: explain(path, errno), Errno: errno}
+		return &failure{Op: "execute", Path: path, Reason: explain(path, errno), Errno: errno}
 	}
 }
 

@@ -32,6 +32,8 @@ var helpers = map[string]func(args []string){
 	"family":   helperFamily,
 	"host":     helperHost,
 	"answer":   helperAnswer,
+	"switch":   helperSwitch,
+	"dumpable": helperDumpable,
 }
 
 var (

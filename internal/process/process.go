@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+
+	"aerie/internal/cgroup"
 )
 
 // ErrClosed is the error of a Start on a closed Launcher.
@@ -23,6 +25,8 @@ type Spec struct {
 	Stderr      *os.File   // like Stdout
 	ExtraFiles  []*os.File // its descriptors from 3 on; not on Windows
 	EndWithHost bool       // it is ended when the host is, even by kill -9
+	DumpStacks  bool       // a Go program that does not stop in time prints its stacks before it is killed
+	Contain     *Contain   // as whom it runs, and within what; nil leaves everything as the host has it
 }
 
 func (s *Spec) validate() error {
@@ -55,11 +59,17 @@ type Process struct {
 	pid   int
 	proc  *os.Process
 	onEnd func()        // called when it has ended, while its pid is still its own
-	done  chan struct{} // closed when it has ended and was reaped
+	group *cgroup.Group // nil if it has none
+
+	dumps       bool          // Spec.DumpStacks
+	outOfMemory string        // Contain.OutOfMemory
+	oom         string        // that, once the group has run out of memory
+	done        chan struct{} // closed when it has ended and was reaped
 
 	mu         sync.Mutex // guards below
 	ended      bool       // the pid may belong to somebody else
 	terminated bool       // the polite signal was sent
+	killed     bool       // Kill was called while it lived
 	status     string
 	err        error // what could not be done at its end
 }
@@ -71,12 +81,12 @@ func newProcess(proc *os.Process, onEnd func()) *Process {
 // Pid is the process id, which is also the id of its group and session.
 func (p *Process) Pid() int { return p.pid }
 
-// Done is closed when the process has ended and the rest of its group has been
-// killed.
+// Done is closed when the process has ended and the rest of its process group, and
+// of its control group if it has one, has been killed.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Status says how the process ended: "exit status 3", "signal: killed". It is
-// empty before Done is closed.
+// Status says how the process ended: "exit status 3", "signal: killed", or what
+// Contain.OutOfMemory says. It is empty before Done is closed.
 func (p *Process) Status() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -97,19 +107,34 @@ func (p *Process) Signal(sig os.Signal) error {
 // Kill kills the whole group and does not wait for its end. It is repeatable; a
 // process that has ended is no error.
 func (p *Process) Kill() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ended {
-		return nil
+	ended, err := p.killOwn()
+	if !ended && p.group != nil {
+		err = errors.Join(err, p.group.Kill())
 	}
-	if err := killTree(p.proc); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err != nil {
 		return fmt.Errorf("kill process %d: %w", p.pid, err)
 	}
 	return nil
 }
 
+// killOwn kills the process group, unless the process has ended.
+func (p *Process) killOwn() (ended bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return true, nil
+	}
+	p.killed = true
+	if err = killTree(p.proc); errors.Is(err, os.ErrProcessDone) {
+		err = nil
+	}
+	return false, err
+}
+
 // Stop ends the process: it asks politely (SIGTERM; not on Windows), and when
-// ctx ends first it kills the group. It returns when the process is gone. A
+// ctx ends first it kills the group. If it is a deadline that ends ctx, and
+// Spec.DumpStacks says so, a program in Go is first made to print the stacks of all
+// its goroutines, for a short time. Stop returns when the process is gone. A
 // process that had to be killed is no error: Status says so. Stop is
 // repeatable; the polite signal is sent only once, because to many programs a
 // second one means "at once".
@@ -126,6 +151,9 @@ func (p *Process) Stop(ctx context.Context) error {
 	select {
 	case <-p.done:
 	case <-ctx.Done():
+		if p.dumps && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			p.dumpStacks()
+		}
 		if err := p.Kill(); err != nil {
 			return err
 		}
@@ -153,10 +181,13 @@ func (p *Process) terminate() error {
 func (p *Process) finish(state *os.ProcessState, waitErr, groupErr error) {
 	p.mu.Lock()
 	p.ended = true
-	if waitErr != nil {
+	switch {
+	case waitErr != nil:
 		p.status = "unknown exit status"
 		waitErr = fmt.Errorf("wait for process %d: %w", p.pid, waitErr)
-	} else {
+	case p.oom != "" && !p.killed && wasKilled(state):
+		p.status = p.oom
+	default:
 		p.status = state.String()
 	}
 	p.err = errors.Join(waitErr, groupErr)

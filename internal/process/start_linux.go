@@ -34,22 +34,28 @@ func (l *Launcher) start(ctx context.Context, spec Spec) (*Process, error) {
 		return nil, fmt.Errorf("start process: %w", err)
 	}
 	defer ours.Close() // both directions are done with by then
+	group, err := spec.Contain.newGroup()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start process: %w", err), theirs.Close())
+	}
 	proc, err := l.fork(spec, theirs)
 	if err != nil {
-		return nil, fmt.Errorf("start process: %w", err)
+		err = fmt.Errorf("start process: %w", err)
+		if group != nil {
+			err = errors.Join(err, group.Remove())
+		}
+		return nil, err
 	}
 	p := newProcess(proc, nil)
 	p.onEnd = func() { l.ended(p, spec.EndWithHost) }
-	var guardErr error
-	if spec.EndWithHost {
-		l.bind(p)
-		guardErr = l.system.guard.add(ctx, l, p.pid)
+	p.dumps = spec.DumpStacks
+	if group != nil {
+		p.group, p.outOfMemory = group, spec.Contain.OutOfMemory
 	}
+	err = l.hold(ctx, p, spec.EndWithHost)
 	go p.await() // ends with the process
-	if guardErr == nil {
-		err = handshake(ctx, ours)
-	} else {
-		err = fmt.Errorf("start process: %w", guardErr)
+	if err == nil {
+		err = handshake(ctx, ours, order{spec.Dir, spec.EndWithHost, spec.Contain})
 	}
 	if err == nil {
 		return p, nil
@@ -62,6 +68,24 @@ func (l *Launcher) start(ctx context.Context, spec Spec) (*Process, error) {
 		err = fmt.Errorf("%w (%q: %s)", err, l.command(), p.Status())
 	}
 	return nil, err
+}
+
+// hold puts p, whose shim waits for its order, where it can be found and ended
+// with all that it will start.
+func (l *Launcher) hold(ctx context.Context, p *Process, endWithHost bool) error {
+	if p.group != nil {
+		if err := p.group.Add(p.pid); err != nil {
+			return fmt.Errorf("start process: %w", err)
+		}
+	}
+	if !endWithHost {
+		return nil
+	}
+	l.bind(p)
+	if err := l.system.guard.add(ctx, l, p.pid, p.group); err != nil {
+		return fmt.Errorf("start process: %w", err)
+	}
+	return nil
 }
 
 // ended runs when p has ended, before its pid can be anybody else's.
@@ -89,13 +113,12 @@ func (l *Launcher) fork(spec Spec, report *os.File) (*os.Process, error) {
 		files[2] = spec.Stderr
 	}
 	files = append(files, spec.ExtraFiles...)
-	argv := append(l.command(), launchVerb, "-report", strconv.Itoa(len(files)), "-dir", spec.Dir)
+	argv := append(l.command(), launchVerb, "-report", strconv.Itoa(len(files)), "--", spec.Path)
+	argv = append(argv, spec.Args...)
 	sys := &syscall.SysProcAttr{Setsid: true}
 	if spec.EndWithHost {
 		sys.Pdeathsig = syscall.SIGKILL
-		argv = append(argv, "-end-with-host")
 	}
-	argv = append(append(argv, "--", spec.Path), spec.Args...)
 	return l.system.forker.fork(argv, &os.ProcAttr{Env: spec.Env, Files: append(files, report), Sys: sys})
 }
 
@@ -120,12 +143,9 @@ func reportPair() (ours, theirs *os.File, err error) {
 }
 
 // What host and shim say to each other. The shim says hello and waits; the host
-// says go; then the shim says either why it failed, or nothing: its end of the
+// sends its order; then the shim says either why it failed, or nothing: its end of the
 // connection is closed by the very act of executing the program.
-const (
-	hello = 'L'
-	goOn  = 'g'
-)
+const hello = 'L'
 
 // failure is the shim's report.
 type failure struct {
@@ -137,7 +157,7 @@ type failure struct {
 
 var errNoLauncher = errors.New("start process: the launcher did not answer: it must call process.LaunchMain for the verb \"launch\"")
 
-func handshake(ctx context.Context, conn *os.File) error {
+func handshake(ctx context.Context, conn *os.File, o order) error {
 	stop := context.AfterFunc(ctx, func() {
 		_ = conn.SetDeadline(time.Unix(1, 0)) // fails only if the handshake is over
 	})
@@ -146,8 +166,8 @@ func handshake(ctx context.Context, conn *os.File) error {
 	if _, err := io.ReadFull(conn, first[:]); err != nil || first[0] != hello {
 		return handshakeError(ctx, errNoLauncher)
 	}
-	if _, err := conn.Write([]byte{goOn}); err != nil {
-		return handshakeError(ctx, fmt.Errorf("start process: answer the launcher: %w", err))
+	if err := json.NewEncoder(conn).Encode(o); err != nil {
+		return handshakeError(ctx, fmt.Errorf("start process: give the launcher its order: %w", err))
 	}
 	report, err := io.ReadAll(conn)
 	if err != nil {

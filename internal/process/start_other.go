@@ -19,6 +19,12 @@ func (l *Launcher) start(ctx context.Context, spec Spec) (*Process, error) {
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("start process: %w", context.Cause(ctx))
 	}
+	if group, err := spec.Contain.newGroup(); err != nil || group != nil {
+		return nil, errors.Join(errors.ErrUnsupported, err)
+	}
+	if spec.Contain != nil && (spec.Contain.User != nil || spec.Contain.DropCapabilities || len(spec.Contain.Rlimits)+len(spec.Contain.CPUs) > 0) {
+		return nil, fmt.Errorf("start process: %w: only Linux can start it as another user, without capabilities or with limits", errors.ErrUnsupported)
+	}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, fmt.Errorf("start process: %w", err)
@@ -59,3 +65,18 @@ func GuardMain([]string) int { return 2 }
 // RSS is the memory of the process that lies in RAM, in bytes. It is 0 where
 // the system does not say.
 func RSS(int) (int64, error) { return 0, nil }
+
+// MaySwitch fails: only Linux can start processes as somebody else.
+func MaySwitch(*User) error { return errors.ErrUnsupported }
+
+// HasCPU says that there is none to be chosen: only Linux has a choice.
+func HasCPU(int) bool { return false }
+
+// HideMemory does nothing: only Linux has it.
+func HideMemory() error { return nil }
+
+// Refuses says nothing: there is no such user here.
+func (u *User) Refuses(string, bool) error { return nil }
+
+// dumpStacks does nothing: only Linux says what program a process runs.
+func (p *Process) dumpStacks() {}

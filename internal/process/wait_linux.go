@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,10 +23,35 @@ func (p *Process) await() {
 	}
 	p.ended = true
 	p.mu.Unlock()
+	oom, clearErr := p.clearGroup()
+	p.oom = oom
 	p.onEnd()
 
 	state, err := p.proc.Wait()
-	p.finish(state, errors.Join(zombieErr, err), groupErr)
+	if p.group != nil {
+		clearErr = errors.Join(clearErr, p.group.Remove()) // a process that is not reaped keeps it busy
+	}
+	p.finish(state, errors.Join(zombieErr, err), errors.Join(groupErr, clearErr))
+}
+
+// clearGroup ends what is left in the process's control group. oom is not empty
+// if the kernel has killed one of its processes for want of memory.
+func (p *Process) clearGroup() (oom string, err error) {
+	if p.group == nil {
+		return "", nil
+	}
+	err = p.group.Clear()
+	n, countErr := p.group.OutOfMemory()
+	if n > 0 {
+		oom = p.outOfMemory
+	}
+	return oom, errors.Join(err, countErr)
+}
+
+// wasKilled says whether SIGKILL was what ended a process.
+func wasKilled(state *os.ProcessState) bool {
+	s, ok := state.Sys().(syscall.WaitStatus)
+	return ok && s.Signaled() && s.Signal() == syscall.SIGKILL
 }
 
 // waitZombie blocks until the child pid has ended, and leaves it unreaped.

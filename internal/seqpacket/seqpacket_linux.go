@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"aerie/internal/peer"
 )
 
 // Supported says whether this system has SEQPACKET sockets.
@@ -55,28 +57,25 @@ func Dial(path string) (*Conn, error) {
 	return newConn(c)
 }
 
+// DialUser is Dial that refuses a socket on which a process of another user than
+// uid listens; -1 is any user.
+func DialUser(path string, uid int) (*Conn, error) {
+	c, err := Dial(path)
+	if err != nil || uid < 0 {
+		return c, err
+	}
+	if err := peer.Check(c.c, uid); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
 func newConn(c *net.UnixConn) (*Conn, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return &Conn{c: c, raw: raw, oob: make([]byte, unix.CmsgSpace(4*4))}, nil
-}
-
-// PeerUID is the user of the process at the other end, as the kernel noted it
-// when the connection was made.
-func (c *Conn) PeerUID() (int, error) {
-	var cred *unix.Ucred
-	var err error
-	if cerr := c.raw.Control(func(fd uintptr) {
-		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); cerr != nil {
-		return 0, cerr
-	}
-	if err != nil {
-		return 0, err
-	}
-	return int(cred.Uid), nil
 }
 
 // Send sends a message with descriptors, and waits for room if there is none.

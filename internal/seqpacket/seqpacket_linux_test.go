@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"aerie/internal/peer"
 )
 
 func pair(t *testing.T) (a, b *Conn) {
@@ -124,10 +126,22 @@ func TestTooLongAMessageIsAnError(t *testing.T) {
 	}
 }
 
-func TestPeerUID(t *testing.T) {
-	a, _ := pair(t)
-	if uid, err := a.PeerUID(); err != nil || uid != os.Getuid() {
-		t.Fatalf("PeerUID = %d, %v", uid, err)
+func TestDialUser(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, uid := range []int{-1, os.Getuid()} {
+		c, err := DialUser(path, uid)
+		if err != nil {
+			t.Fatalf("user %d: %v", uid, err)
+		}
+		c.Close()
+	}
+	if c, err := DialUser(path, os.Getuid()+1); !errors.Is(err, peer.ErrStranger) {
+		t.Fatalf("another user: %v, %v; want ErrStranger", c, err)
 	}
 }
 

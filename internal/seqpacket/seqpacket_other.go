@@ -25,8 +25,8 @@ type Conn struct{}
 // Dial fails with ErrUnsupported.
 func Dial(string) (*Conn, error) { return nil, ErrUnsupported }
 
-// PeerUID fails with ErrUnsupported.
-func (*Conn) PeerUID() (int, error) { return 0, ErrUnsupported }
+// DialUser fails with ErrUnsupported.
+func DialUser(string, int) (*Conn, error) { return nil, ErrUnsupported }
 
 // Send fails with ErrUnsupported.
 func (*Conn) Send([]byte, ...int) error { return ErrUnsupported }

@@ -9,6 +9,9 @@
 //	/io                  JSON of the process's read and write calls (IO)
 //	/pid /exit?code= /stop?signal=
 //	/healthz             200, or 503 after /healthz/sick or with BEHAVE_SICK in the environment
+//	/grow?n=             keeps n bytes more of memory, all of it written to
+//	/leave?n=            starts n processes in sessions of their own: Left
+//	/reach?path=         JSON of what the process may do with a path (Reach)
 //	/id                  rawhttp.Answer, for rawhttp.Load
 //	/echo?flush=1        the body back, full duplex
 //	/sink                JSON of length and sha256 of the body (Sum)
@@ -38,6 +41,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"aerie/internal/rawhttp"
@@ -60,7 +64,7 @@ func New(pathBase func(*http.Request) string) http.Handler {
 	a.routes = map[string]http.HandlerFunc{
 		"facts": a.facts, "env": env, "count": a.count, "mem": mem, "io": ioCalls,
 		"healthz": a.healthz, "healthz/sick": a.sicken,
-		"pid": pid, "exit": exit, "stop": stop, "id": a.id,
+		"pid": pid, "reach": reach, "grow": a.grow, "leave": leave, "exit": exit, "stop": stop, "id": a.id,
 		"echo": echo, "sink": sink, "big": big, "file": file, "chunked": chunked, "trailers": trailers,
 		"early413": early413, "status": status, "panic": panics, "panic-after-write": panicsLater,
 		"1xx": earlyHints, "deadline": a.deadline, "deadline/seen": a.await("deadline"),
@@ -78,6 +82,9 @@ type behaviour struct {
 	sick     atomic.Bool
 	events   mailboxes
 	tokens   mailboxes
+
+	mu    sync.Mutex // guards below
+	grown [][]byte
 }
 
 // ServeHTTP routes by itself: http.ServeMux would redirect requests whose path

@@ -2,6 +2,7 @@ package behave
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 )
@@ -16,6 +17,67 @@ type Memory struct {
 type IO struct{ Reads, Writes int64 }
 
 func pid(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, os.Getpid()) }
+
+// Reach is what /reach answers: why the process may not do that with a path, ""
+// if it may.
+type Reach struct {
+	Open string // a file, to read
+	List string // a folder
+	Dial string // a unix socket
+}
+
+func reach(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.Query().Get("path")
+	said := func(err error) string {
+		if err != nil {
+			return err.Error()
+		}
+		return ""
+	}
+	var answer Reach
+	f, err := os.Open(path)
+	if answer.Open = said(err); err == nil {
+		_ = f.Close() // only opened
+	}
+	_, err = os.ReadDir(path)
+	answer.List = said(err)
+	c, err := net.Dial("unix", path)
+	if answer.Dial = said(err); err == nil {
+		_ = c.Close() // nothing was written
+	}
+	answerJSON(w, answer)
+}
+
+func (a *behaviour) grow(w http.ResponseWriter, r *http.Request) {
+	b := make([]byte, number(r, "n"))
+	for i := 0; i < len(b); i += 512 {
+		b[i] = 1
+	}
+	a.mu.Lock()
+	a.grown = append(a.grown, b)
+	a.mu.Unlock()
+	fmt.Fprintln(w, len(b))
+}
+
+// Left is what /leave answers: the processes that were started, each of which
+// sleeps for an hour, and why the next one was not, "" if all were.
+type Left struct {
+	Pids []int
+	Err  string
+}
+
+func leave(w http.ResponseWriter, r *http.Request) {
+	left := Left{Pids: []int{}}
+	for range number(r, "n") {
+		pid, err := sleeper()
+		if err != nil {
+			left.Err = err.Error()
+			break
+		}
+		left.Pids = append(left.Pids, pid)
+	}
+	answerJSON(w, left)
+}
 
 // exit ends the process in the middle of the request.
 func exit(_ http.ResponseWriter, r *http.Request) { os.Exit(int(number(r, "code"))) }

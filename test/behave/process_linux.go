@@ -2,6 +2,7 @@ package behave
 
 import (
 	"os"
+	"os/exec"
 	"runtime/debug"
 	"syscall"
 
@@ -27,4 +28,14 @@ func memory(reset bool) (Memory, error) {
 func calls() (IO, error) {
 	reads, writes, err := procfs.Calls(os.Getpid())
 	return IO{reads, writes}, err
+}
+
+// sleeper starts a process that belongs to no session and group of this one.
+func sleeper() (pid int, err error) {
+	cmd := exec.Command("sleep", "3600")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	return cmd.Process.Pid, cmd.Process.Release()
 }

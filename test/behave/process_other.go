@@ -19,3 +19,6 @@ func memory(bool) (Memory, error) {
 }
 
 func calls() (IO, error) { return IO{}, errors.ErrUnsupported }
+
+// sleeper is only for tests of Linux.
+func sleeper() (pid int, err error) { return 0, errors.ErrUnsupported }

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"aerie/admin"
+	"aerie/internal/cgroup"
 
 	// What Bin builds is not seen by the cache of test results; these are.
 	_ "aerie/app"
@@ -68,7 +69,11 @@ func Main(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		defer func() { _ = os.RemoveAll(dir) }() // a temporary folder
+		defer func() { _ = os.RemoveAll(dir) }()     // a temporary folder
+		if err := os.Chmod(dir, 0o755); err != nil { // hosts of other users are run from it
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 		builds.dir, builds.done = dir, map[string]string{}
 		return m.Run()
 	}())
@@ -81,6 +86,8 @@ type Host struct {
 	Addr   string // of the port that the sites share: 127.0.0.1:PORT
 	Port   string
 	Client *admin.Client
+	As     *syscall.Credential // whose process the host is; nil: the test's own
+	Attr   syscall.SysProcAttr // of the host's process, beside As
 	cmd    *exec.Cmd
 	log    *logBuffer
 	exited chan struct{}
@@ -184,7 +191,9 @@ func (h *Host) StartOnly() {
 	h.t.Helper()
 	h.cmd = exec.Command(Bin(h.t, "aerie/cmd/aerie"), "run", "-c", filepath.Join(h.Dir, "sites.toml"))
 	h.cmd.Stdout, h.cmd.Stderr = h.log, h.log
-	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	attr := h.Attr
+	attr.Setpgid, attr.Credential = true, h.As
+	h.cmd.SysProcAttr = &attr
 	if err := h.cmd.Start(); err != nil {
 		h.t.Fatal(err)
 	}
@@ -196,6 +205,7 @@ func (h *Host) StartOnly() {
 	}()
 	h.t.Cleanup(func() {
 		h.kill(cmd, exited)
+		h.clearGroups()
 		if h.t.Failed() {
 			h.t.Logf("host:\n%s", h.log)
 			h.logTails()
@@ -221,6 +231,18 @@ func (h *Host) kill(cmd *exec.Cmd, exited chan struct{}) {
 			h.t.Log(err)
 		}
 		<-exited
+	}
+}
+
+// clearGroups removes the control groups that a host which was killed has left for
+// its next start.
+func (h *Host) clearGroups() {
+	tree, err := cgroup.Open(cgroup.Name(filepath.Join(h.Dir, "run")))
+	if err != nil {
+		return // there were none
+	}
+	if err := errors.Join(tree.Sweep(func(string) bool { return true }), tree.Close()); err != nil {
+		h.t.Error(err)
 	}
 }
 
@@ -334,6 +356,7 @@ func (h *Host) WaitFor(what string, ok func() bool) {
 func (h *Host) CLI(args ...string) (stdout string, err error) {
 	h.t.Helper()
 	cmd := exec.Command(Bin(h.t, "aerie/cmd/aerie"), append(args, "-c", filepath.Join(h.Dir, "sites.toml"))...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: h.As}
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
@@ -353,7 +376,10 @@ func (h *Host) Get(host, path string) (int, string) {
 }
 
 // TryGet is Get that returns its error.
-func (h *Host) TryGet(host, path string) (int, string, error) {
+func (h *Host) TryGet(host, path string) (int, string, error) { return h.Try("GET", host, path) }
+
+// Try sends a request without a body to a site on a new connection.
+func (h *Host) Try(method, host, path string) (int, string, error) {
 	c, err := net.Dial("tcp", h.Addr)
 	if err != nil {
 		return 0, "", err
@@ -362,7 +388,7 @@ func (h *Host) TryGet(host, path string) (int, string, error) {
 	if err := c.SetDeadline(time.Now().Add(Limit)); err != nil {
 		return 0, "", err
 	}
-	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, host); err != nil {
+	if _, err := fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", method, path, host); err != nil {
 		return 0, "", err
 	}
 	r := bufio.NewReader(c)
