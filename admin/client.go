@@ -59,6 +59,11 @@ func (c *Client) Pool(ctx context.Context, name string, action Action) (PoolStat
 	return call[PoolStatus](ctx, c, http.MethodPost, "/v1/pools/"+url.PathEscape(name)+"/"+url.PathEscape(string(action)))
 }
 
+// Queue asks who waits for the named pool.
+func (c *Client) Queue(ctx context.Context, name string) (Queue, error) {
+	return call[Queue](ctx, c, http.MethodGet, "/v1/queues/"+url.PathEscape(name))
+}
+
 // call makes one request and decodes its answer.
 func call[T any](ctx context.Context, c *Client, method, path string) (answer T, err error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://aerie"+path, nil)

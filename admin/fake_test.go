@@ -18,6 +18,7 @@ type fakeHost struct {
 	status Status
 	reload func(context.Context) (Reload, error)
 	pool   func(context.Context, string, Action) (PoolStatus, error)
+	queue  func(string) (Queue, error)
 }
 
 var _ Host = (*fakeHost)(nil)
@@ -29,6 +30,8 @@ func (f *fakeHost) Reload(ctx context.Context) (Reload, error) { return f.reload
 func (f *fakeHost) Pool(ctx context.Context, name string, action Action) (PoolStatus, error) {
 	return f.pool(ctx, name, action)
 }
+
+func (f *fakeHost) Queue(_ context.Context, name string) (Queue, error) { return f.queue(name) }
 
 // sampleStatus has every field set.
 func sampleStatus() Status {

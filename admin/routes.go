@@ -23,6 +23,7 @@ func (s *Server) routes() http.Handler {
 	}
 	route("GET", "/v1/status", s.serveStatus)
 	route("POST", "/v1/reload", s.serveReload)
+	route("GET", "/v1/queues/{name}", s.serveQueue)
 	route("POST", "/v1/pools/{name}/{action}", s.servePool)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, &Error{Status: http.StatusNotFound, Message: fmt.Sprintf("there is no %s in this API", r.URL.Path)})
@@ -44,6 +45,20 @@ func (s *Server) serveReload(w http.ResponseWriter, _ *http.Request) {
 		done.Changes = []string{}
 	}
 	s.reply(w, http.StatusOK, done)
+}
+
+func (s *Server) serveQueue(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("name")
+	q, err := s.host.Queue(r.Context(), name)
+	switch {
+	case errors.Is(err, ErrUnknownPool):
+		s.fail(w, s.unknownPool(name))
+	case err != nil:
+		s.fail(w, toError(err, http.StatusConflict))
+	default:
+		q.Waiting = orEmpty(q.Waiting)
+		s.reply(w, http.StatusOK, q)
+	}
 }
 
 func (s *Server) servePool(w http.ResponseWriter, r *http.Request) {

@@ -51,6 +51,20 @@ func TestAnswers(t *testing.T) {
 			status: sampleStatus(),
 			reload: func(context.Context) (Reload, error) { return Reload{ConfigVersion: 8}, reload },
 			pool:   func(context.Context, string, Action) (PoolStatus, error) { return pool, poolErr },
+			queue: func(name string) (Queue, error) {
+				switch name {
+				case "shop":
+					return Queue{Pool: name, Length: 10, Waiting: []Waiter{
+						{Since: sampleStatus().StartedAt, Client: "127.0.0.1:9"},
+						{Pid: 5, Since: sampleStatus().StartedAt, Client: "127.0.0.1:10", Request: "GET /<a>?b&c"},
+					}}, nil
+				case "calm":
+					return Queue{Pool: name, Length: 10}, nil
+				case "deaf":
+					return Queue{}, errors.New("process 5: no answer")
+				}
+				return Queue{}, ErrUnknownPool
+			},
 		}
 	}
 	var answers strings.Builder
@@ -75,6 +89,11 @@ func TestAnswers(t *testing.T) {
 		{"pool-action", "POST", "/v1/pools/shop/restart", fine, 400},
 		{"pool-failed", "POST", "/v1/pools/shop/start", host(nil, failed, errors.New("did not start (exit status 2)")), 409},
 		{"pool-ending", "POST", "/v1/pools/shop/start", host(nil, failed, context.Canceled), 503},
+		{"queue", "GET", "/v1/queues/shop", fine, 200},
+		{"queue-empty", "GET", "/v1/queues/calm", fine, 200},
+		{"queue-unknown", "GET", "/v1/queues/shpo", fine, 404},
+		{"queue-failed", "GET", "/v1/queues/deaf", fine, 409},
+		{"queue-method", "POST", "/v1/queues/shop", fine, 405},
 		{"method", "GET", "/v1/reload", fine, 405},
 		{"path", "GET", "/v2/status", fine, 404},
 	} {
@@ -82,7 +101,7 @@ func TestAnswers(t *testing.T) {
 		if code != test.code {
 			t.Errorf("%s: code %d, want %d", test.name, code, test.code)
 		}
-		if code == 405 && header.Get("Allow") != "POST" {
+		if allow := header.Get("Allow"); code == 405 && (allow != "POST" && allow != "GET" || allow == test.method) {
 			t.Errorf("%s: Allow %q", test.name, header.Get("Allow"))
 		}
 		fmt.Fprintf(&answers, "# %s: %s %s\n%d %s\n", test.name, test.method, test.path, code, body)

@@ -15,6 +15,9 @@ type Host interface {
 	// Pool carries out action on the named pool and returns when it is done,
 	// or has not succeeded. ErrUnknownPool if there is no such pool.
 	Pool(ctx context.Context, name string, action Action) (PoolStatus, error)
+	// Queue tells who waits for the named pool. ErrUnknownPool if there is no
+	// such pool.
+	Queue(ctx context.Context, name string) (Queue, error)
 }
 
 // Action is what an operator can ask of a pool.
@@ -79,6 +82,22 @@ type WorkerStatus struct {
 	Connections int       `json:"connections"`
 	RSSBytes    int64     `json:"rss_bytes"`
 	StartedAt   time.Time `json:"started_at"`
+}
+
+// Queue is who waits for a pool: in the host, for a worker process, or in a worker
+// process, for one of its max_concurrent slots.
+type Queue struct {
+	Pool    string   `json:"pool"`
+	Length  int      `json:"queue_length"` // how many may wait
+	Waiting []Waiter `json:"waiting"`      // the first 1000 of the host and of each process, the first one first
+}
+
+// Waiter is one who waits.
+type Waiter struct {
+	Pid     int       `json:"pid,omitempty"` // of the worker process; 0 in the host
+	Since   time.Time `json:"since"`
+	Client  string    `json:"client"`
+	Request string    `json:"request"` // method and target; "" of a connection whose request has not been read
 }
 
 // Reload is what an accepted reload changed, one line each.

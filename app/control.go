@@ -112,6 +112,17 @@ func (c *control) Stats(context.Context, *proto.StatsRequest) (*proto.StatsReply
 	}, nil
 }
 
+func (c *control) Queue(_ context.Context, r *proto.QueueRequest) (*proto.QueueReply, error) {
+	if !c.isConfigured() {
+		return nil, errNotConfigured
+	}
+	reply := &proto.QueueReply{}
+	for _, w := range c.p.server.Waiters(int(max(r.Most, 0))) {
+		reply.Waiters = append(reply.Waiters, &proto.Waiter{SinceUnixNanoseconds: w.Since.UnixNano(), Client: w.Client, Request: w.Request})
+	}
+	return reply, nil
+}
+
 func (c *control) Stop(_ context.Context, r *proto.StopRequest) (*proto.StopReply, error) {
 	c.p.requestStop(time.Duration(r.TimeoutNanoseconds))
 	return &proto.StopReply{}, nil

@@ -68,11 +68,15 @@ type gate struct {
 //
 // It is for a request, or a connection on which one has come: a connection on which
 // nobody asks for anything starts no process and takes no place in a queue.
-func (p *Pool) Acquire(ctx context.Context) (Lease, error) {
+func (p *Pool) Acquire(ctx context.Context) (Lease, error) { return p.AcquireFor(ctx, nil) }
+
+// AcquireFor is Acquire for one of whom who tells, while it waits, for Waiters to
+// show; its Since does not count.
+func (p *Pool) AcquireFor(ctx context.Context, who func() Waiter) (Lease, error) {
 	if g := p.gate.Load().gen; g != nil && g.claim() {
 		return Lease{g}, nil
 	}
-	return p.wait(ctx)
+	return p.wait(ctx, who)
 }
 
 // Current claims the generation that serves, if there is one, and never waits.
@@ -89,7 +93,7 @@ func (p *Pool) Current() (Lease, bool) {
 }
 
 // wait is Acquire for those who do not get a lease at once.
-func (p *Pool) wait(ctx context.Context) (Lease, error) {
+func (p *Pool) wait(ctx context.Context, who func() Waiter) (Lease, error) {
 	var timeout *time.Timer // set while in the queue
 	for {
 		t := p.gate.Load()
@@ -109,10 +113,11 @@ func (p *Pool) wait(ctx context.Context) (Lease, error) {
 			continue // t's generation was replaced meanwhile
 		}
 		if timeout == nil {
-			if !p.enter(t.length) {
+			place := p.queue.enter(t.length, who)
+			if place == nil {
 				return Lease{}, ErrQueueFull
 			}
-			defer p.queued.Add(-1)
+			defer p.queue.leave(place)
 			timeout = time.NewTimer(t.timeout)
 			defer timeout.Stop()
 		}
@@ -122,19 +127,6 @@ func (p *Pool) wait(ctx context.Context) (Lease, error) {
 			return Lease{}, context.Cause(ctx)
 		case <-timeout.C:
 			return Lease{}, ErrQueueTimeout
-		}
-	}
-}
-
-// enter takes a place in the queue, unless length of them are taken.
-func (p *Pool) enter(length int) bool {
-	for {
-		n := p.queued.Load()
-		if n >= int64(length) {
-			return false
-		}
-		if p.queued.CompareAndSwap(n, n+1) {
-			return true
 		}
 	}
 }

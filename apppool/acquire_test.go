@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -38,6 +39,47 @@ func TestAcquire_QueueIsBounded(t *testing.T) {
 		}
 		if s := r.Status(); s.Queued != 0 {
 			t.Errorf("%d queued, want none", s.Queued)
+		}
+	})
+}
+
+// Who waits can be seen, the first one first, and who has left cannot.
+func TestWaiters(t *testing.T) {
+	bubble(t, testConfig(), func(t *testing.T, r *rig) {
+		r.start()
+		a := r.next()
+		began := time.Now()
+		ask := func(client string) *call {
+			return r.call(func(ctx context.Context) error {
+				l, err := r.AcquireFor(ctx, func() Waiter { return Waiter{Client: client, Request: "GET /"} })
+				if err == nil {
+					l.Release()
+				}
+				return err
+			})
+		}
+		first := ask("a")
+		first.waits()
+		time.Sleep(time.Second)
+		second := ask("b")
+		second.waits()
+		unknown := r.acquire()
+		unknown.waits()
+		want := []Waiter{{began, "a", "GET /"}, {began.Add(time.Second), "b", "GET /"}, {began.Add(time.Second), "", ""}}
+		if got := r.Waiters(); !slices.Equal(got, want) {
+			t.Errorf("%v, want %v", got, want)
+		}
+		cause := errors.New("client went away")
+		first.cancel(cause)
+		first.want(cause)
+		if got := r.Waiters(); !slices.Equal(got, want[1:]) {
+			t.Errorf("%v, want %v", got, want[1:])
+		}
+		a.ready()
+		second.want(nil)
+		unknown.want(nil)
+		if got := r.Waiters(); len(got) > 0 {
+			t.Errorf("%v wait for nothing", got)
 		}
 	})
 }

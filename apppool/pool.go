@@ -35,7 +35,7 @@ type Pool struct {
 	// What callers read without asking the pool's goroutine.
 	gate     atomic.Pointer[gate]
 	snapshot atomic.Pointer[snapshot]
-	queued   atomic.Int64
+	queue    queue
 
 	// To the pool's goroutine.
 	orders   chan order

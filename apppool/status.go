@@ -52,7 +52,7 @@ func (p *Pool) Status() Status {
 	snap := p.snapshot.Load()
 	s := snap.status
 	s.State = snap.state.String()
-	s.Queued = int(p.queued.Load())
+	s.Queued = p.queue.length()
 	s.LastOutput = append([]string(nil), s.LastOutput...)
 	s.Workers = make([]WorkerStatus, len(snap.members))
 	for i, m := range snap.members {

@@ -278,7 +278,7 @@ func (h *Host) place(c *client, r *routes, name string) (rest func()) {
 // no connection now: then its requests are relayed, which differs in speed only.
 func (h *Host) handOver(c *client, p *pool) {
 	for tried := 0; ; { // a generation that is draining by now has a successor
-		lease, err := p.Acquire(h.life)
+		lease, err := p.AcquireFor(h.life, func() apppool.Waiter { return apppool.Waiter{Client: c.Remote.String()} })
 		if err != nil || lease.Generation() == tried {
 			if err == nil {
 				lease.Release()

@@ -129,7 +129,9 @@ func endpoint(p *pool, path string) http.Handler {
 // answer answers a request by the generation that serves now. An error is for
 // worker.FailExchange, unless again says that there is a point in a second try.
 func (p *pool) answer(w http.ResponseWriter, r *http.Request, base string) (again bool, err error) {
-	lease, err := p.Acquire(r.Context())
+	lease, err := p.AcquireFor(r.Context(), func() apppool.Waiter {
+		return apppool.Waiter{Client: r.RemoteAddr, Request: r.Method + " " + r.RequestURI}
+	})
 	if err != nil {
 		worker.Fail(w, poolProblem(r, err))
 		return false, nil

@@ -2,12 +2,15 @@ package host
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
 	"aerie/admin"
 	"aerie/internal/process"
+	"aerie/worker"
 )
 
 // refreshLimit bounds what status waits for figures of worker processes that
@@ -53,6 +56,43 @@ func (h *Host) refresh() {
 		})
 	}
 	wg.Wait()
+}
+
+// mostWaiters is how many are shown of each queue.
+const mostWaiters = 1000
+
+// Queue implements admin.Host. A worker process that does not answer is an error:
+// half a queue is none.
+func (h *Host) Queue(ctx context.Context, name string) (admin.Queue, error) {
+	p, cfg := h.pools.find(name), h.routes.Load().cfg.Pools[name]
+	if p == nil || cfg == nil {
+		return admin.Queue{}, admin.ErrUnknownPool
+	}
+	q := admin.Queue{Pool: name, Length: cfg.QueueLength}
+	waiters := p.Waiters()
+	for _, w := range waiters[:min(len(waiters), mostWaiters)] {
+		q.Waiting = append(q.Waiting, admin.Waiter{Since: w.Since, Client: w.Client, Request: w.Request})
+	}
+	add := func(pid int, list []worker.Waiter) {
+		for _, w := range list {
+			q.Waiting = append(q.Waiting, admin.Waiter{Pid: pid, Since: w.Since, Client: w.Client, Request: w.Request})
+		}
+	}
+	add(0, p.gate.Waiters(mostWaiters))
+	ctx, cancel := context.WithTimeout(ctx, refreshLimit)
+	defer cancel()
+	for w := range h.pools.inProcess() {
+		if w.Pool() != name {
+			continue
+		}
+		list, err := w.Waiters(ctx, mostWaiters)
+		if err != nil && !w.Ended() {
+			return q, fmt.Errorf("process %d: %w", w.Pid(), err)
+		}
+		add(w.Pid(), list)
+	}
+	slices.SortStableFunc(q.Waiting, func(a, b admin.Waiter) int { return a.Since.Compare(b.Since) })
+	return q, nil
 }
 
 func poolStatus(p *pool) admin.PoolStatus {

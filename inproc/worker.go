@@ -304,6 +304,20 @@ func (w *Worker) Check(ctx context.Context, path string) error {
 	}.Ask(ctx)
 }
 
+// Waiters asks the process for the first of the requests that wait in it, most at
+// most.
+func (w *Worker) Waiters(ctx context.Context, most int) ([]worker.Waiter, error) {
+	r, err := w.control.Queue(ctx, &proto.QueueRequest{Most: int64(most)})
+	if err != nil {
+		return nil, fmt.Errorf("ask worker who waits: %w", err)
+	}
+	var list []worker.Waiter
+	for _, q := range r.Waiters {
+		list = append(list, worker.Waiter{Since: time.Unix(0, q.SinceUnixNanoseconds), Client: q.Client, Request: q.Request})
+	}
+	return list, nil
+}
+
 // HandOver gives the connection to the worker process. It does not block. On
 // ErrNotTaken the connection is still the caller's.
 func (w *Worker) HandOver(c *Client) error {

@@ -485,6 +485,154 @@ func (x *StatsReply) GetFinished() uint64 {
 	return 0
 }
 
+type QueueRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Most          int64                  `protobuf:"varint,1,opt,name=most,proto3" json:"most,omitempty"` // requests to tell of
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueRequest) Reset() {
+	*x = QueueRequest{}
+	mi := &file_proto_control_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueRequest) ProtoMessage() {}
+
+func (x *QueueRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_control_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueRequest.ProtoReflect.Descriptor instead.
+func (*QueueRequest) Descriptor() ([]byte, []int) {
+	return file_proto_control_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *QueueRequest) GetMost() int64 {
+	if x != nil {
+		return x.Most
+	}
+	return 0
+}
+
+type QueueReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Waiters       []*Waiter              `protobuf:"bytes,1,rep,name=waiters,proto3" json:"waiters,omitempty"` // the first one first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueReply) Reset() {
+	*x = QueueReply{}
+	mi := &file_proto_control_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueReply) ProtoMessage() {}
+
+func (x *QueueReply) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_control_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueReply.ProtoReflect.Descriptor instead.
+func (*QueueReply) Descriptor() ([]byte, []int) {
+	return file_proto_control_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *QueueReply) GetWaiters() []*Waiter {
+	if x != nil {
+		return x.Waiters
+	}
+	return nil
+}
+
+type Waiter struct {
+	state                protoimpl.MessageState `protogen:"open.v1"`
+	SinceUnixNanoseconds int64                  `protobuf:"varint,1,opt,name=since_unix_nanoseconds,json=sinceUnixNanoseconds,proto3" json:"since_unix_nanoseconds,omitempty"`
+	Client               string                 `protobuf:"bytes,2,opt,name=client,proto3" json:"client,omitempty"`   // address
+	Request              string                 `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"` // method and target
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *Waiter) Reset() {
+	*x = Waiter{}
+	mi := &file_proto_control_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Waiter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Waiter) ProtoMessage() {}
+
+func (x *Waiter) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_control_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Waiter.ProtoReflect.Descriptor instead.
+func (*Waiter) Descriptor() ([]byte, []int) {
+	return file_proto_control_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Waiter) GetSinceUnixNanoseconds() int64 {
+	if x != nil {
+		return x.SinceUnixNanoseconds
+	}
+	return 0
+}
+
+func (x *Waiter) GetClient() string {
+	if x != nil {
+		return x.Client
+	}
+	return ""
+}
+
+func (x *Waiter) GetRequest() string {
+	if x != nil {
+		return x.Request
+	}
+	return ""
+}
+
 type StopRequest struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	TimeoutNanoseconds int64                  `protobuf:"varint,1,opt,name=timeout_nanoseconds,json=timeoutNanoseconds,proto3" json:"timeout_nanoseconds,omitempty"` // for the application's stop hook
@@ -494,7 +642,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_proto_control_proto_msgTypes[10]
+	mi := &file_proto_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -506,7 +654,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_control_proto_msgTypes[10]
+	mi := &file_proto_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -519,7 +667,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_proto_control_proto_rawDescGZIP(), []int{10}
+	return file_proto_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StopRequest) GetTimeoutNanoseconds() int64 {
@@ -537,7 +685,7 @@ type StopReply struct {
 
 func (x *StopReply) Reset() {
 	*x = StopReply{}
-	mi := &file_proto_control_proto_msgTypes[11]
+	mi := &file_proto_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -549,7 +697,7 @@ func (x *StopReply) String() string {
 func (*StopReply) ProtoMessage() {}
 
 func (x *StopReply) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_control_proto_msgTypes[11]
+	mi := &file_proto_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -562,7 +710,7 @@ func (x *StopReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopReply.ProtoReflect.Descriptor instead.
 func (*StopReply) Descriptor() ([]byte, []int) {
-	return file_proto_control_proto_rawDescGZIP(), []int{11}
+	return file_proto_control_proto_rawDescGZIP(), []int{14}
 }
 
 var File_proto_control_proto protoreflect.FileDescriptor
@@ -594,16 +742,26 @@ const file_proto_control_proto_rawDesc = "" +
 	"\astreams\x18\x04 \x01(\x03R\astreams\x12 \n" +
 	"\vconnections\x18\x05 \x01(\x03R\vconnections\x12-\n" +
 	"\x12oldest_nanoseconds\x18\x06 \x01(\x03R\x11oldestNanoseconds\x12\x1a\n" +
-	"\bfinished\x18\a \x01(\x04R\bfinished\">\n" +
+	"\bfinished\x18\a \x01(\x04R\bfinished\"\"\n" +
+	"\fQueueRequest\x12\x12\n" +
+	"\x04most\x18\x01 \x01(\x03R\x04most\"5\n" +
+	"\n" +
+	"QueueReply\x12'\n" +
+	"\awaiters\x18\x01 \x03(\v2\r.aerie.WaiterR\awaiters\"p\n" +
+	"\x06Waiter\x124\n" +
+	"\x16since_unix_nanoseconds\x18\x01 \x01(\x03R\x14sinceUnixNanoseconds\x12\x16\n" +
+	"\x06client\x18\x02 \x01(\tR\x06client\x12\x18\n" +
+	"\arequest\x18\x03 \x01(\tR\arequest\">\n" +
 	"\vStopRequest\x12/\n" +
 	"\x13timeout_nanoseconds\x18\x01 \x01(\x03R\x12timeoutNanoseconds\"\v\n" +
-	"\tStopReply2\xc0\x02\n" +
+	"\tStopReply2\xf1\x02\n" +
 	"\aControl\x12;\n" +
 	"\tConfigure\x12\x17.aerie.ConfigureRequest\x1a\x15.aerie.ConfigureReply\x124\n" +
 	"\x06Attach\x12\x14.aerie.AttachRequest\x1a\x12.aerie.AttachReply0\x01\x122\n" +
 	"\x06Health\x12\x14.aerie.HealthRequest\x1a\x12.aerie.HealthReply\x12/\n" +
 	"\x05Drain\x12\x13.aerie.DrainRequest\x1a\x11.aerie.DrainReply\x12/\n" +
-	"\x05Stats\x12\x13.aerie.StatsRequest\x1a\x11.aerie.StatsReply\x12,\n" +
+	"\x05Stats\x12\x13.aerie.StatsRequest\x1a\x11.aerie.StatsReply\x12/\n" +
+	"\x05Queue\x12\x13.aerie.QueueRequest\x1a\x11.aerie.QueueReply\x12,\n" +
 	"\x04Stop\x12\x12.aerie.StopRequest\x1a\x10.aerie.StopReplyB\rZ\vaerie/protob\x06proto3"
 
 var (
@@ -618,7 +776,7 @@ func file_proto_control_proto_rawDescGZIP() []byte {
 	return file_proto_control_proto_rawDescData
 }
 
-var file_proto_control_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_proto_control_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_proto_control_proto_goTypes = []any{
 	(*ConfigureRequest)(nil), // 0: aerie.ConfigureRequest
 	(*ConfigureReply)(nil),   // 1: aerie.ConfigureReply
@@ -630,27 +788,33 @@ var file_proto_control_proto_goTypes = []any{
 	(*DrainReply)(nil),       // 7: aerie.DrainReply
 	(*StatsRequest)(nil),     // 8: aerie.StatsRequest
 	(*StatsReply)(nil),       // 9: aerie.StatsReply
-	(*StopRequest)(nil),      // 10: aerie.StopRequest
-	(*StopReply)(nil),        // 11: aerie.StopReply
+	(*QueueRequest)(nil),     // 10: aerie.QueueRequest
+	(*QueueReply)(nil),       // 11: aerie.QueueReply
+	(*Waiter)(nil),           // 12: aerie.Waiter
+	(*StopRequest)(nil),      // 13: aerie.StopRequest
+	(*StopReply)(nil),        // 14: aerie.StopReply
 }
 var file_proto_control_proto_depIdxs = []int32{
-	0,  // 0: aerie.Control.Configure:input_type -> aerie.ConfigureRequest
-	2,  // 1: aerie.Control.Attach:input_type -> aerie.AttachRequest
-	4,  // 2: aerie.Control.Health:input_type -> aerie.HealthRequest
-	6,  // 3: aerie.Control.Drain:input_type -> aerie.DrainRequest
-	8,  // 4: aerie.Control.Stats:input_type -> aerie.StatsRequest
-	10, // 5: aerie.Control.Stop:input_type -> aerie.StopRequest
-	1,  // 6: aerie.Control.Configure:output_type -> aerie.ConfigureReply
-	3,  // 7: aerie.Control.Attach:output_type -> aerie.AttachReply
-	5,  // 8: aerie.Control.Health:output_type -> aerie.HealthReply
-	7,  // 9: aerie.Control.Drain:output_type -> aerie.DrainReply
-	9,  // 10: aerie.Control.Stats:output_type -> aerie.StatsReply
-	11, // 11: aerie.Control.Stop:output_type -> aerie.StopReply
-	6,  // [6:12] is the sub-list for method output_type
-	0,  // [0:6] is the sub-list for method input_type
-	0,  // [0:0] is the sub-list for extension type_name
-	0,  // [0:0] is the sub-list for extension extendee
-	0,  // [0:0] is the sub-list for field type_name
+	12, // 0: aerie.QueueReply.waiters:type_name -> aerie.Waiter
+	0,  // 1: aerie.Control.Configure:input_type -> aerie.ConfigureRequest
+	2,  // 2: aerie.Control.Attach:input_type -> aerie.AttachRequest
+	4,  // 3: aerie.Control.Health:input_type -> aerie.HealthRequest
+	6,  // 4: aerie.Control.Drain:input_type -> aerie.DrainRequest
+	8,  // 5: aerie.Control.Stats:input_type -> aerie.StatsRequest
+	10, // 6: aerie.Control.Queue:input_type -> aerie.QueueRequest
+	13, // 7: aerie.Control.Stop:input_type -> aerie.StopRequest
+	1,  // 8: aerie.Control.Configure:output_type -> aerie.ConfigureReply
+	3,  // 9: aerie.Control.Attach:output_type -> aerie.AttachReply
+	5,  // 10: aerie.Control.Health:output_type -> aerie.HealthReply
+	7,  // 11: aerie.Control.Drain:output_type -> aerie.DrainReply
+	9,  // 12: aerie.Control.Stats:output_type -> aerie.StatsReply
+	11, // 13: aerie.Control.Queue:output_type -> aerie.QueueReply
+	14, // 14: aerie.Control.Stop:output_type -> aerie.StopReply
+	8,  // [8:15] is the sub-list for method output_type
+	1,  // [1:8] is the sub-list for method input_type
+	1,  // [1:1] is the sub-list for extension type_name
+	1,  // [1:1] is the sub-list for extension extendee
+	0,  // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_proto_control_proto_init() }
@@ -664,7 +828,7 @@ func file_proto_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_control_proto_rawDesc), len(file_proto_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

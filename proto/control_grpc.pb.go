@@ -24,6 +24,7 @@ const (
 	Control_Health_FullMethodName    = "/aerie.Control/Health"
 	Control_Drain_FullMethodName     = "/aerie.Control/Drain"
 	Control_Stats_FullMethodName     = "/aerie.Control/Stats"
+	Control_Queue_FullMethodName     = "/aerie.Control/Queue"
 	Control_Stop_FullMethodName      = "/aerie.Control/Stop"
 )
 
@@ -47,6 +48,8 @@ type ControlClient interface {
 	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainReply, error)
 	// Stats returns the worker process's figures.
 	Stats(ctx context.Context, in *StatsRequest, opts ...grpc.CallOption) (*StatsReply, error)
+	// Queue tells of the requests that wait in the worker process.
+	Queue(ctx context.Context, in *QueueRequest, opts ...grpc.CallOption) (*QueueReply, error)
 	// Stop runs the application's stop hook and ends the process.
 	Stop(ctx context.Context, in *StopRequest, opts ...grpc.CallOption) (*StopReply, error)
 }
@@ -118,6 +121,16 @@ func (c *controlClient) Stats(ctx context.Context, in *StatsRequest, opts ...grp
 	return out, nil
 }
 
+func (c *controlClient) Queue(ctx context.Context, in *QueueRequest, opts ...grpc.CallOption) (*QueueReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(QueueReply)
+	err := c.cc.Invoke(ctx, Control_Queue_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *controlClient) Stop(ctx context.Context, in *StopRequest, opts ...grpc.CallOption) (*StopReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(StopReply)
@@ -148,6 +161,8 @@ type ControlServer interface {
 	Drain(context.Context, *DrainRequest) (*DrainReply, error)
 	// Stats returns the worker process's figures.
 	Stats(context.Context, *StatsRequest) (*StatsReply, error)
+	// Queue tells of the requests that wait in the worker process.
+	Queue(context.Context, *QueueRequest) (*QueueReply, error)
 	// Stop runs the application's stop hook and ends the process.
 	Stop(context.Context, *StopRequest) (*StopReply, error)
 	mustEmbedUnimplementedControlServer()
@@ -174,6 +189,9 @@ func (UnimplementedControlServer) Drain(context.Context, *DrainRequest) (*DrainR
 }
 func (UnimplementedControlServer) Stats(context.Context, *StatsRequest) (*StatsReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Stats not implemented")
+}
+func (UnimplementedControlServer) Queue(context.Context, *QueueRequest) (*QueueReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Queue not implemented")
 }
 func (UnimplementedControlServer) Stop(context.Context, *StopRequest) (*StopReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Stop not implemented")
@@ -282,6 +300,24 @@ func _Control_Stats_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Control_Queue_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(QueueRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).Queue(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_Queue_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).Queue(ctx, req.(*QueueRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Control_Stop_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(StopRequest)
 	if err := dec(in); err != nil {
@@ -322,6 +358,10 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Stats",
 			Handler:    _Control_Stats_Handler,
+		},
+		{
+			MethodName: "Queue",
+			Handler:    _Control_Queue_Handler,
 		},
 		{
 			MethodName: "Stop",

@@ -53,7 +53,8 @@ type slot struct {
 	prev, next *slot
 	since      int64
 	stream     bool
-	upgrade    bool // counted in upgrades
+	upgrade    bool          // counted in upgrades
+	request    *http.Request // while it waits
 	in         bool
 	ready      chan struct{} // closed when a waiting request may run
 }
@@ -66,7 +67,7 @@ func newGate(limits Concurrency, clock func() int64, left func()) *Gate {
 
 // enter waits for a slot. It returns one of the reasons above, or the cause of
 // ctx, if the request may not run; otherwise the caller must leave.
-func (g *Gate) enter(ctx context.Context, s *slot, upgrade bool) error {
+func (g *Gate) enter(r *http.Request, s *slot, upgrade bool) error {
 	g.mu.Lock()
 	g.total++
 	free := g.limits.MaxConcurrent <= 0 || g.active < g.limits.MaxConcurrent
@@ -86,11 +87,11 @@ func (g *Gate) enter(ctx context.Context, s *slot, upgrade bool) error {
 		g.mu.Unlock()
 		return nil
 	}
-	s.ready = make(chan struct{})
+	s.ready, s.request, s.since = make(chan struct{}), r, time.Now().UnixNano()
 	g.queue = append(g.queue, s)
 	wait := g.limits.QueueTimeout
 	g.mu.Unlock()
-	return g.await(ctx, s, wait)
+	return g.await(r.Context(), s, wait)
 }
 
 func (g *Gate) await(ctx context.Context, s *slot, wait time.Duration) error {
@@ -116,6 +117,7 @@ func (g *Gate) await(ctx context.Context, s *slot, wait time.Duration) error {
 	}
 	if i := slices.Index(g.queue, s); i >= 0 {
 		g.queue = slices.Delete(g.queue, i, i+1)
+		s.request = nil
 	}
 	g.settleLocked(s)
 	return err
@@ -136,7 +138,7 @@ func (g *Gate) settleLocked(s *slot) {
 }
 
 func (g *Gate) admitLocked(s *slot) {
-	s.gate, s.since, s.stream, s.in = g, g.clock(), false, true
+	s.gate, s.since, s.stream, s.in, s.request = g, g.clock(), false, true, nil
 	s.prev, s.next = g.running.prev, &g.running
 	s.prev.next, s.next.prev = s, s
 	g.active++
@@ -224,7 +226,7 @@ func (g *Gate) Configure(limits Concurrency) {
 func (g *Gate) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s := slotOf(r)
-		if err := g.enter(r.Context(), s, wantsUpgrade(r)); err != nil {
+		if err := g.enter(r, s, wantsUpgrade(r)); err != nil {
 			Fail(w, turnedAway(err))
 			return
 		}
@@ -258,6 +260,25 @@ func turnedAway(err error) module.Problem {
 		p = module.Problem{Status: statusClientGone, Reason: "the client left while its request waited"}
 	}
 	return p
+}
+
+// Waiter is a request that waits for a slot.
+type Waiter struct {
+	Since   time.Time
+	Client  string // address
+	Request string // method and target
+}
+
+// Waiters are the first of the requests that wait, in order, most at most.
+func (g *Gate) Waiters(most int) []Waiter {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	list := make([]Waiter, min(most, len(g.queue)))
+	for i := range list {
+		s := g.queue[i]
+		list[i] = Waiter{Since: time.Unix(0, s.since), Client: s.request.RemoteAddr, Request: s.request.Method + " " + s.request.RequestURI}
+	}
+	return list
 }
 
 // oldest is the time for which the oldest running request has run.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -33,7 +34,8 @@ var errLeft = errors.New("the client has left")
 func arrive(g *Gate, upgrade bool) *visitor {
 	ctx, leave := context.WithCancelCause(context.Background())
 	v := &visitor{upgrade: upgrade, leave: leave, result: make(chan error, 1)}
-	go func() { v.result <- g.enter(ctx, &v.slot, upgrade) }()
+	r := httptest.NewRequest("GET", "/visit?n=1", nil).WithContext(ctx)
+	go func() { v.result <- g.enter(r, &v.slot, upgrade) }()
 	synctest.Wait()
 	return v
 }
@@ -363,7 +365,7 @@ func TestGateConcurrently(t *testing.T) {
 					go leave()
 				}
 				upgrade := rng.IntN(4) == 0
-				err := g.enter(ctx, &s, upgrade)
+				err := g.enter(httptest.NewRequest("GET", "/", nil).WithContext(ctx), &s, upgrade)
 				if err == nil {
 					if n := inside.Add(1); n > bound {
 						t.Errorf("%d at once", n)

@@ -219,6 +219,10 @@ func (s *Server) SetConcurrency(c Concurrency) { s.gate.Configure(c) }
 // Bounded returns next behind the server's own gate.
 func (s *Server) Bounded(next http.Handler) http.Handler { return s.gate.Wrap(next) }
 
+// Waiters are the first of the requests that wait in the server's own gate, in
+// order, most at most.
+func (s *Server) Waiters(most int) []Waiter { return s.gate.Waiters(most) }
+
 // NewGate returns a gate of its own for a part of the server's requests. It is
 // in use until RemoveGate.
 func (s *Server) NewGate(c Concurrency) *Gate {

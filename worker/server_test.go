@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -199,7 +200,7 @@ func TestWait(t *testing.T) {
 func TestWaitThatBeganBeforeDrain(t *testing.T) {
 	inMemory(t, config.SiteLimits{}, echo, func(m *memory) {
 		var s slot
-		if err := m.server.gate.enter(context.Background(), &s, false); err != nil {
+		if err := m.server.gate.enter(httptest.NewRequest("GET", "/", nil), &s, false); err != nil {
 			m.Fatal(err)
 		}
 		waited := make(chan error, 1)

@@ -113,6 +113,15 @@ func (f *fakeHost) Reload(context.Context) (admin.Reload, error) {
 	return admin.Reload{ConfigVersion: 8, Changes: []string{"pool shop: hosting inprocess -> outofprocess"}}, f.reload
 }
 
+func (f *fakeHost) Queue(_ context.Context, name string) (admin.Queue, error) {
+	for _, p := range f.status.Pools {
+		if p.Name == name {
+			return admin.Queue{Pool: name, Length: 10, Waiting: []admin.Waiter{{Since: f.status.StartedAt, Client: "127.0.0.1:9", Request: "GET /"}}}, nil
+		}
+	}
+	return admin.Queue{}, admin.ErrUnknownPool
+}
+
 func (f *fakeHost) Pool(_ context.Context, name string, action admin.Action) (admin.PoolStatus, error) {
 	f.asked += fmt.Sprintf("%s %s\n", action, name)
 	for _, p := range f.status.Pools {

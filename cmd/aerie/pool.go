@@ -21,16 +21,17 @@ const completionTime = 500 * time.Millisecond
 func (c *cli) poolVerb() *cobra.Command {
 	pool := &cobra.Command{
 		Use:   "pool",
-		Short: "Start, stop or recycle an application pool",
-		Long:  "Start, stop or recycle an application pool of the running host.",
+		Short: "Start, stop or recycle an application pool, or look into its queue",
+		Long:  "Start, stop or recycle an application pool of the running host, or show who waits for it.",
 		Example: `  aerie pool stop shop
   aerie pool start shop
-  aerie pool recycle shop`,
+  aerie pool recycle shop
+  aerie pool queue shop`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usage(cmd, fmt.Errorf("unknown action %q: it is start, stop or recycle", args[0]))
+				return usage(cmd, fmt.Errorf("unknown action %q: it is start, stop, recycle or queue", args[0]))
 			}
-			return usage(cmd, errors.New("name the action: start, stop or recycle"))
+			return usage(cmd, errors.New("name the action: start, stop, recycle or queue"))
 		},
 	}
 	pool.AddCommand(
@@ -43,6 +44,7 @@ processes end. Its requests are answered with 503 until it is started again.`),
 		c.actionVerb(admin.Recycle, "Replace a pool's processes by new ones",
 			`Replace a pool's processes by new ones without losing a request: the new ones
 take over when they are ready. If they do not start, the old ones go on.`),
+		c.queueVerb(),
 	)
 	return pool
 }
@@ -54,15 +56,18 @@ func (c *cli) actionVerb(action admin.Action, short, long string) *cobra.Command
 		Long:  long,
 		Example: fmt.Sprintf(`  aerie pool %[1]s shop
   aerie pool %[1]s shop --json`, action),
-		Args: onePool,
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			if len(args) > 0 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
-			}
-			return c.poolNames(cmd.Context()), cobra.ShellCompDirectiveNoFileComp
-		},
-		RunE: func(cmd *cobra.Command, args []string) error { return c.pool(cmd.Context(), args[0], action) },
+		Args:              onePool,
+		ValidArgsFunction: c.completePool,
+		RunE:              func(cmd *cobra.Command, args []string) error { return c.pool(cmd.Context(), args[0], action) },
 	})
+}
+
+// completePool completes the one argument of a verb that takes the name of a pool.
+func (c *cli) completePool(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return c.poolNames(cmd.Context()), cobra.ShellCompDirectiveNoFileComp
 }
 
 // onePool is the rule of a verb that takes the name of a pool.

@@ -53,6 +53,34 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+func TestQueueText(t *testing.T) {
+	at := time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
+	got := queueText(admin.Queue{Pool: "shop", Waiting: []admin.Waiter{
+		{Since: at, Client: "127.0.0.1:9"}, {Pid: 5, Since: at.Add(time.Second), Client: "[::1]:10", Request: "GET /a\x1b[31m"},
+	}}, at.Add(90*time.Second))
+	golden(t, "queue.txt", got)
+	if got := queueText(admin.Queue{Pool: "shop"}, at); got != "nobody waits for pool shop\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestQueue(t *testing.T) {
+	dir := project(t, sites)
+	host := &fakeHost{status: sample(dir)}
+	host.serve(t, dir)
+	code, out, errOut := exec(t, "pool", "queue", "shop", "--json")
+	var got admin.Queue
+	if err := json.Unmarshal([]byte(out), &got); err != nil || code != 0 || errOut != "" || len(got.Waiting) != 1 || got.Waiting[0].Request != "GET /" {
+		t.Errorf("code %d, %v, stderr %q:\n%s", code, err, errOut, out)
+	}
+	if code, out, _ = exec(t, "pool", "queue", "shop"); code != 0 || !strings.Contains(out, "127.0.0.1:9") {
+		t.Errorf("code %d:\n%s", code, out)
+	}
+	if code, _, errOut = exec(t, "pool", "queue", "shpo"); code != 1 || !strings.Contains(errOut, `did you mean "shop"?`) {
+		t.Errorf("code %d, stderr %q", code, errOut)
+	}
+}
+
 func TestStatusText(t *testing.T) {
 	s := sample("/srv")
 	golden(t, "status.txt", statusText(s, s.StartedAt.Add(3*time.Hour+25*time.Minute)))

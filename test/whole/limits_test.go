@@ -4,6 +4,7 @@ package whole
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -229,6 +230,7 @@ func TestConcurrency(t *testing.T) {
 			queued(pool, 1)
 			second := begin(t, h, host)
 			queued(pool, 2)
+			wantWaiting(t, h, pool, 2, host != "out.test")
 			wantStatus(t, "past queue_length", ask(t, from(t, h, "127.0.0.1"), host, "/pid"), 503)
 			finish()
 			finishFirst := first.runs() // had the second been let in, this would wait for it
@@ -246,6 +248,35 @@ func TestConcurrency(t *testing.T) {
 			finish()
 			wantStatus(t, "afterwards", ask(t, from(t, h, "127.0.0.1"), pool+".test", "/pid"), 200)
 		})
+	}
+}
+
+// wantWaiting checks what an operator sees of n requests that wait for the pool, in
+// its process or in the host.
+func wantWaiting(t *testing.T, h *hosttest.Host, pool string, n int, inProcess bool) {
+	t.Helper()
+	out, err := h.CLI("pool", "queue", pool, "--json")
+	var q admin.Queue
+	if err := errors.Join(err, json.Unmarshal([]byte(out), &q)); err != nil {
+		t.Fatal(err)
+	}
+	pid := 0
+	if inProcess {
+		pid = h.Pool(pool).Workers[0].Pid
+	}
+	if len(q.Waiting) != n {
+		t.Errorf("%d wait, want %d", len(q.Waiting), n)
+	}
+	for _, w := range q.Waiting {
+		if w.Pid != pid || !strings.HasPrefix(w.Client, "127.") || time.Since(w.Since) < 0 || time.Since(w.Since) > time.Minute {
+			t.Errorf("it shows %+v", w)
+		}
+		if w.Request != "" && !strings.Contains(w.Request, " /") || inProcess && w.Request == "" {
+			t.Errorf("it shows the request %q", w.Request)
+		}
+	}
+	if out, err := h.CLI("pool", "queue", pool); err != nil || strings.Count(out, "\n") != n+1 {
+		t.Errorf("%v:\n%s", err, out)
 	}
 }
 
@@ -297,6 +328,7 @@ apps = [{ pool = "out", process = "slow", hosting = "outofprocess" }]
 				waiting = append(waiting, c)
 				h.Wait("the request to wait", func(s admin.Status) bool { return hosttest.PoolOf(t, s, pool).Queued == n+1 })
 			}
+			wantWaiting(t, h, pool, 2, false)
 			wantStatus(t, "past queue_length", ask(t, from(t, h, "127.0.0.1"), pool+".test", "/pid"), 503)
 			if err := os.WriteFile(filepath.Join(h.Dir, "pools", pool, "go"), nil, 0o600); err != nil {
 				t.Fatal(err)
