@@ -106,6 +106,7 @@ func TestHello(t *testing.T) {
 
 func TestAPI(t *testing.T) {
 	c := dial(t, sample(t, "api"))
+	ask(t, c, "GET / HTTP/1.1\nHost: x\n\n", 200, `"notes":"/notes"`)
 	ask(t, c, "GET /notes HTTP/1.1\nHost: x\n\n", 200, "[]")
 	ask(t, c, "POST /notes HTTP/1.1\nHost: x\nContent-Length: 19\n\n{\"text\":\"buy milk\"}", 201, `"link":"/notes/1"`)
 	ask(t, c, "GET /notes/1 HTTP/1.1\nHost: x\n\n", 200, "buy milk")

@@ -31,6 +31,7 @@ type store struct {
 func main() {
 	s := &store{}
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", index)
 	mux.HandleFunc("GET /notes", s.list)
 	mux.HandleFunc("POST /notes", s.add)
 	mux.HandleFunc("GET /notes/{id}", s.show)
@@ -42,6 +43,11 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+}
+
+// index says what there is.
+func index(w http.ResponseWriter, r *http.Request) {
+	answer(w, http.StatusOK, map[string]string{"notes": app.PathBase(r) + "/notes"})
 }
 
 func (s *store) list(w http.ResponseWriter, r *http.Request) {
