@@ -14,7 +14,7 @@ type conn struct {
 	raw       syscall.RawConn // nil if the connection has no descriptor
 	reused    bool            // it has served a request before
 	idleUntil time.Time
-	phase     atomic.Int32 // headSending, headDone or clientLeft
+	phase     atomic.Int32 // sendingRequest, requestSent or clientLeft
 
 	look func(fd uintptr) bool // bound once: see quiet
 	grab func(fd uintptr) bool // bound once: see readNow
@@ -45,24 +45,25 @@ const lingerTimeout = 10 * time.Second
 
 // The phases of a connection within one exchange.
 const (
-	headSending int32 = iota // the request's head is being written
-	headDone                 // it was written, or that has failed
-	clientLeft               // the client is gone
+	sendingRequest int32 = iota // the request is being written, its body included
+	requestSent                 // it was written, or that has failed, or it waits for the upstream's word
+	clientLeft                  // the client is gone
 )
 
-// leave tells the upstream that the client is gone: at once, or by headSent if
-// the request's head is still being written, since half a head gets no answer.
-// The connection is not used for another request after it.
+// leave tells the upstream that the client is gone: at once, or by sent if the
+// request is still being written. A client that has closed only its sending side
+// has said all of it, and half a request gets no answer. The connection is not used
+// for another request after it.
 func (c *conn) leave() {
 	time.AfterFunc(lingerTimeout, c.abort) // closing it once more later does no harm
-	if c.phase.Swap(clientLeft) == headDone {
+	if c.phase.Swap(clientLeft) == requestSent {
 		c.closeWriteOrAbort()
 	}
 }
 
-// headSent ends the phase in which leave must wait.
-func (c *conn) headSent() {
-	if !c.phase.CompareAndSwap(headSending, headDone) {
+// sent ends the phase in which leave must wait.
+func (c *conn) sent() {
+	if !c.phase.CompareAndSwap(sendingRequest, requestSent) {
 		c.closeWriteOrAbort()
 	}
 }

@@ -134,7 +134,7 @@ func (x *exchange) mayRetry(failed *Error) bool {
 // the client's writer.
 func (x *exchange) try(c *conn) (failed *Error) {
 	x.conn = c
-	c.phase.Store(headSending)
+	c.phase.Store(sendingRequest)
 	stop := context.AfterFunc(x.req.Inbound.Context(), c.leave)
 	delivered := false
 	defer func() {
@@ -164,8 +164,10 @@ func (x *exchange) settle(sound bool) {
 // roundTrip sends the request and delivers the response.
 func (x *exchange) roundTrip() *Error {
 	n, err := x.conn.Write(x.out)
-	x.conn.headSent()
 	x.written = n
+	if err != nil || !x.streaming || x.expecting {
+		x.conn.sent() // otherwise the pump says so
+	}
 	if err != nil {
 		// The upstream may have answered before it closed.
 		if failed := x.await(); failed != nil {

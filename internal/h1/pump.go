@@ -63,6 +63,7 @@ func (x *exchange) startPump(c *conn) {
 	p := &pump{x: x, c: c, body: r.Body, done: make(chan struct{})}
 	p.left.Store(r.ContentLength)
 	x.pump = p
+	c.phase.CompareAndSwap(requestSent, sendingRequest) // after the upstream's 100
 	go p.run()
 }
 
@@ -78,6 +79,7 @@ func (u *Upstream) pumpBuffer() *[]byte {
 
 func (p *pump) run() {
 	defer close(p.done)
+	defer p.c.sent()
 	buf := p.x.u.pumpBuffer()
 	defer p.x.u.pumps.Put(buf)
 

@@ -4,11 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -299,6 +302,55 @@ func TestExchange_HalfClosedClientIsAnswered(t *testing.T) {
 	}
 	if s := u.Stats(); s.Idle != 0 {
 		t.Errorf("%+v: a half-closed connection is kept", s)
+	}
+}
+
+// lastRead is a body that ends in the moment in which the client's leaving is noticed:
+// net/http looks for that when it has read the end.
+type lastRead struct {
+	io.Reader
+	leave func()
+}
+
+func (b *lastRead) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err == io.EOF {
+		b.leave()
+		for range 1000 {
+			runtime.Gosched() // for those who are told of it
+		}
+	}
+	return n, err
+}
+
+func (b *lastRead) Close() error { return nil }
+
+// A client that half-closes behind its upload has sent all of it.
+func TestExchange_HalfClosedBehindTheBody(t *testing.T) {
+	for _, length := range []int64{-1, 100_000} {
+		for _, expect := range []string{"", "100-continue"} {
+			got := make(chan error, 1)
+			u := serveUpstream(t, func(_ http.ResponseWriter, r *http.Request) {
+				n, err := io.Copy(io.Discard, r.Body)
+				if n != 100_000 {
+					err = errors.Join(err, fmt.Errorf("%d bytes", n))
+				}
+				got <- err
+			})
+			ctx, leave := context.WithCancel(t.Context())
+			r := httptest.NewRequestWithContext(ctx, "POST", "/", &lastRead{strings.NewReader(strings.Repeat("x", 100_000)), leave})
+			r.ContentLength = length
+			if expect != "" {
+				r.Header.Set("Expect", expect)
+			}
+			w := httptest.NewRecorder()
+			if err := u.Exchange(w, &Request{Inbound: r, Target: "/", Host: "h"}); err != nil || expect == "" && w.Code != 200 { // a recorder keeps the first status, 100 included
+				t.Errorf("length %d, expect %q: %v, %d", length, expect, err, w.Code)
+			}
+			if err := <-got; err != nil {
+				t.Errorf("length %d, expect %q: the upstream got %v", length, expect, err)
+			}
+		}
 	}
 }
 
