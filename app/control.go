@@ -94,7 +94,11 @@ func (c *control) Drain(ctx context.Context, r *proto.DrainRequest) (*proto.Drai
 			return nil, ctx.Err()
 		}
 	}
-	c.p.server.Drain()
+	if r.Finish {
+		c.p.server.Finish()
+	} else {
+		c.p.server.Drain()
+	}
 	if err := c.p.server.Wait(ctx); err != nil {
 		return nil, err
 	}

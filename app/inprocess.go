@@ -175,8 +175,7 @@ func (p *inProcess) finish(ctx context.Context) error {
 	default:
 		return p.opts.stop(ctx)
 	}
-	p.server.Drain()
-	p.server.CloseIdle()
+	p.server.Finish()
 	err := p.server.Wait(ctx)
 	return errors.Join(err, p.link.close(), p.server.Close(), p.opts.stop(ctx))
 }

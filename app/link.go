@@ -46,6 +46,7 @@ type link struct {
 	listener *seqpacket.Listener
 	conn     *seqpacket.Conn // the host; nil while there is none
 	taken    []uint64
+	telling  []uint64 // taken ones that are being told
 	closed   []uint64
 	credit   uint32
 	held     uint32 // connections that are here
@@ -291,7 +292,7 @@ func (l *link) connClosed(c *worker.Conn, handedBack bool) {
 // long as the host has one of its own, that alone would not end the connection.
 func (l *link) connClosing(c *worker.Conn) {
 	l.mu.Lock()
-	untold := slices.Contains(l.taken, c.Number())
+	untold := slices.Contains(l.taken, c.Number()) || slices.Contains(l.telling, c.Number())
 	l.mu.Unlock()
 	if raw, ok := c.Raw().(interface{ CloseWrite() error }); ok && untold {
 		_ = raw.CloseWrite() // fails if the client has ended the connection
@@ -332,11 +333,15 @@ func (l *link) tell() {
 			l.mu.Unlock()
 			continue
 		}
-		l.taken, l.closed, l.credit, l.armed = nil, nil, 0, false
+		l.taken, l.closed, l.credit, l.armed, l.telling = nil, nil, 0, false, taken
 		l.mu.Unlock()
 		if err := tellAll(conn, taken, closed, credit); err != nil {
 			l.logger.Warn("tell the host", "error", err)
+			continue // it still has its descriptors
 		}
+		l.mu.Lock()
+		l.telling = nil
+		l.mu.Unlock()
 	}
 }
 

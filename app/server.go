@@ -73,10 +73,9 @@ func serve(o Options, l net.Listener, from worker.Source, relayed func(*worker.C
 	}
 	<-ctx.Done()
 	cancel() // a second signal ends the program at once
-	s.Drain()
+	s.Finish()
 	end, done := context.WithTimeout(context.Background(), stopGrace)
 	defer done()
-	s.CloseIdle()
 	err := s.Wait(end)
 	return errors.Join(err, s.Close(), o.stop(end))
 }

@@ -329,7 +329,7 @@ func (h *Host) Returned(ic *inproc.Client) {
 	}
 	h.tasks.Go(func() {
 		p := h.pools.find(h.clients.poolOf(c))
-		if h.life.Err() != nil && c.Resumed {
+		if h.life.Err() != nil && c.Resumed && len(c.Prefix) == 0 && !asks(c.Conn) {
 			h.drop(c) // the host is ending and the connection is between two requests
 			return
 		}
@@ -349,6 +349,16 @@ func (h *Host) Returned(ic *inproc.Client) {
 		}
 		h.handOver(c, p)
 	})
+}
+
+// asks reports whether the client has sent something that nobody has read.
+func asks(c net.Conn) bool {
+	pc, ok := c.(peekable)
+	if !ok {
+		return false
+	}
+	n, err := pc.Peek(make([]byte, 1))
+	return n > 0 && err == nil
 }
 
 // rest waits until the client of an idle connection sends something, for as long

@@ -215,7 +215,8 @@ func (h *Host) starters() {
 	h.inproc = &inproc.Starter{
 		Launcher: h.launcher, Contain: h.contain, SocketDir: h.service.socketDir, Log: log,
 		AccessLog: func() (*os.File, error) { return h.accessFile.File(), nil },
-		Settings:  h.settings, Site: h.siteOf, Env: workerEnvironment, HostAway: func() time.Duration { return h.next.Load().Host.HostAway },
+		Settings:  h.settings, Site: h.siteOf, Env: workerEnvironment,
+		Ending: func() bool { return h.life.Err() != nil }, HostAway: func() time.Duration { return h.next.Load().Host.HostAway },
 		Owner: h, Started: h.service.started, Running: h.pools.running, Ended: h.pools.ended, Logger: h.log,
 	}
 	h.outproc = &outproc.Starter{
@@ -316,6 +317,10 @@ func (h *Host) end(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// relayGrace is how long requests in the host's own server have at its end before
+// in-process pools take no more of them.
+const relayGrace = time.Second
+
 // drain finishes what is in progress: at once in the worker processes that have
 // connections of their own, and in the host's server; and when that has finished
 // in the application servers that its requests are forwarded to. Each pool keeps
@@ -329,12 +334,17 @@ func (h *Host) drain(ctx context.Context) error {
 			others = append(others, p)
 		}
 	}
+	if h.server != nil {
+		// Requests that are relayed find no closed pool if they come soon.
+		h.server.Finish()
+		soon, cancel := context.WithTimeout(ctx, relayGrace)
+		_ = h.server.Wait(soon) // the wait for all of them is below
+		cancel()
+	}
 	workers := make(chan error, 1)
 	go func() { workers <- closePools(ctx, inProcess) }()
 	var err error
 	if h.server != nil {
-		h.server.Drain()
-		h.server.CloseIdle()
 		limited, cancel := context.WithTimeoutCause(ctx, h.drainTimeout(), errors.New("drain_timeout is over"))
 		defer cancel()
 		if werr := h.server.Wait(limited); werr != nil {

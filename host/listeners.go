@@ -65,6 +65,7 @@ func listen(a config.Address) ([]net.Listener, error) {
 
 func listenTCP(address string) (net.Listener, error) {
 	lc := net.ListenConfig{Control: socketOptions}
+	lc.SetMultipathTCP(false)                                 // what the kernel tells of such a connection is of one of its paths
 	l, err := lc.Listen(context.Background(), "tcp", address) // does not wait for an address
 	if err != nil {
 		return nil, err

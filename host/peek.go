@@ -112,9 +112,8 @@ func (p *peeker) look(n int, err error) bool {
 	case n == 0:
 		p.err = errPeekEmpty
 		return true
-	case n == p.seen: // woken without growth: the client has closed its side
-		p.err = errPeekUnusual
-		return true
+	case n == p.seen: // woken without growth, as at the first wait for what has come before
+		return false
 	}
 	p.seen = n
 	p.wakeups++
@@ -132,10 +131,13 @@ func (p *peeker) look(n int, err error) bool {
 
 var peekBuffers = sync.Pool{New: func() any { b := make([]byte, peekBytes); return &b }}
 
+// peekable is a connection that can be looked at without waiting.
+type peekable interface{ Peek(p []byte) (int, error) }
+
 // peekNow is peek for what has come already: errPeekPending if that is not enough,
 // or if this system must wait to look.
 func peekNow(c net.Conn) (host string, err error) {
-	pc, ok := c.(interface{ Peek(p []byte) (int, error) })
+	pc, ok := c.(peekable)
 	if !ok {
 		return "", errPeekPending
 	}

@@ -105,8 +105,14 @@ func (l *link) drain(ctx context.Context) error {
 }
 
 // logs passes the files of rotated logs. It does not wait: seqpacket.ErrFull if
-// there is no room.
+// there is no room, or the drain marker waits for it.
 func (l *link) logs(log, access *os.File) error {
+	l.mu.Lock()
+	marked := l.marked
+	l.mu.Unlock()
+	if marked {
+		return seqpacket.ErrFull
+	}
 	frame := proto.Frame{Type: proto.FrameLogs}
 	return l.conn.TrySend(frame.Append(nil), int(log.Fd()), int(access.Fd()))
 }

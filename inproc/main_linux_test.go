@@ -218,6 +218,7 @@ func newFixture(t *testing.T) *fixture {
 		Settings:  func(string, int) (*worker.Settings, error) { return settings(), nil },
 		Env:       os.Environ,
 		HostAway:  func() time.Duration { return time.Minute },
+		Ending:    func() bool { return false },
 		Owner:     f.owner,
 		Started: func(_ string, generation int, token string) func() {
 			f.mu.Lock()

@@ -47,13 +47,13 @@ func consumed(c net.Conn) (n uint64, err error) {
 			}
 			n = after.Bytes_received - uint64(unread)
 			switch after.State {
-			case unix.BPF_TCP_ESTABLISHED, unix.BPF_TCP_FIN_WAIT1, unix.BPF_TCP_FIN_WAIT2:
-			case unix.BPF_TCP_CLOSE:
-				return errEnded
-			default:
+			case unix.BPF_TCP_ESTABLISHED:
+				return nil
+			case unix.BPF_TCP_CLOSE_WAIT:
 				n-- // the client's FIN counts as received
+				return nil
 			}
-			return nil
+			return errEnded // or this side has ended it
 		}
 	})
 	return n, err

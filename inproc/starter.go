@@ -39,6 +39,7 @@ type Starter struct {
 	Settings  func(pool string, generation int) (*worker.Settings, error)     // what a worker is to serve by now
 	Site      func(pool, path string) (b config.Binding, pathBase string)     // of the site and application of the pool that a path belongs to
 	Env       func() []string                                                 // the host's environment as workers get it
+	Ending    func() bool                                                     // whether the host is ending, so that it takes no connection back
 	HostAway  func() time.Duration                                            // how long a worker lives on without a host
 	Owner     Owner                                                           // takes connections that leave workers
 	Started   func(pool string, generation int, token string) (forget func()) // makes the token known to the host service

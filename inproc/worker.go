@@ -214,7 +214,7 @@ func (w *Worker) drain(ctx context.Context) error {
 			return fmt.Errorf("send drain marker: %w", err)
 		}
 	}
-	if _, err := w.control.Drain(ctx, &proto.DrainRequest{Marker: marker}); err != nil {
+	if _, err := w.control.Drain(ctx, &proto.DrainRequest{Marker: marker, Finish: w.starter.Ending()}); err != nil {
 		return fmt.Errorf("drain worker: %w", err)
 	}
 	return nil

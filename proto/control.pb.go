@@ -280,6 +280,7 @@ func (x *HealthReply) GetProblem() string {
 type DrainRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Marker        bool                   `protobuf:"varint,1,opt,name=marker,proto3" json:"marker,omitempty"`
+	Finish        bool                   `protobuf:"varint,2,opt,name=finish,proto3" json:"finish,omitempty"` // the host ends: connections are not handed back
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -317,6 +318,13 @@ func (*DrainRequest) Descriptor() ([]byte, []int) {
 func (x *DrainRequest) GetMarker() bool {
 	if x != nil {
 		return x.Marker
+	}
+	return false
+}
+
+func (x *DrainRequest) GetFinish() bool {
+	if x != nil {
+		return x.Finish
 	}
 	return false
 }
@@ -728,9 +736,10 @@ const file_proto_control_proto_rawDesc = "" +
 	"\vAttachReply\"\x0f\n" +
 	"\rHealthRequest\"'\n" +
 	"\vHealthReply\x12\x18\n" +
-	"\aproblem\x18\x01 \x01(\tR\aproblem\"&\n" +
+	"\aproblem\x18\x01 \x01(\tR\aproblem\">\n" +
 	"\fDrainRequest\x12\x16\n" +
-	"\x06marker\x18\x01 \x01(\bR\x06marker\"\f\n" +
+	"\x06marker\x18\x01 \x01(\bR\x06marker\x12\x16\n" +
+	"\x06finish\x18\x02 \x01(\bR\x06finish\"\f\n" +
 	"\n" +
 	"DrainReply\"\x0e\n" +
 	"\fStatsRequest\"\xdf\x01\n" +

@@ -360,16 +360,6 @@ func (c *Conn) askBack() {
 	}
 }
 
-// closeIfIdle ends the connection if no byte of a request has come, be it to
-// net/http or to the kernel.
-func (c *Conn) closeIfIdle() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.relay && !c.started && (c.phase == phaseIdle || c.phase == phaseHead) && !readable(c.raw) {
-		c.expireLocked(expiredIdle)
-	}
-}
-
 // busy reports whether a request has begun to come or is served, or the
 // connection was upgraded.
 func (c *Conn) busy() bool {
@@ -440,9 +430,6 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 	case phaseAnswered:
 		c.enterLocked(phaseIdle)
 		c.clearReadDeadlineLocked()
-		if c.server.closingIdle.Load() && !c.relay && !readable(c.raw) {
-			c.expireLocked(expiredIdle)
-		}
 		return nil
 	case phaseIdle:
 		if c.scan.state == scanBegin { // the head began within an earlier read

@@ -80,6 +80,9 @@ func (c *Conn) check(now int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	took := time.Duration(now - c.since)
+	if c.server.finishing.Load() && c.quietLocked(took) {
+		c.expireLocked(expiredIdle)
+	}
 	switch c.phase {
 	case phaseHead:
 		switch {
@@ -105,6 +108,13 @@ func (c *Conn) check(now int64) {
 		c.listenLocked()
 		c.checkRates(c.last.rates())
 	}
+}
+
+// quietLocked reports whether the client has sent nothing of a request for a beat
+// at least, be it to net/http or to the kernel: one that was answered just now may
+// be about to send another one.
+func (c *Conn) quietLocked(took time.Duration) bool {
+	return !c.relay && !c.started && (c.phase == phaseIdle || c.phase == phaseHead) && took > 2*beat && !readable(c.raw)
 }
 
 // checkRates is Kestrel's rule: data that the server waits for must come, and

@@ -111,7 +111,7 @@ func (s *Server) lastAnswer(c *Conn) bool {
 	if !s.draining.Load() {
 		return false
 	}
-	if s.opts.HandBack == nil || !handBackWorks() {
+	if s.opts.HandBack == nil || s.finishing.Load() || !handBackWorks() {
 		return true
 	}
 	c.mu.Lock()

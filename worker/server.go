@@ -79,8 +79,8 @@ type Server struct {
 	wake     chan struct{} // a token wakes the heartbeat
 	scratch  []*Conn       // the heartbeat's own
 
-	draining    atomic.Bool
-	closingIdle atomic.Bool
+	draining  atomic.Bool
+	finishing atomic.Bool // no connection is handed back any more
 
 	mu        sync.Mutex // guards below
 	conns     map[*Conn]struct{}
@@ -150,7 +150,7 @@ func (s *Server) ServeConn(raw net.Conn, from Source) error {
 		default: // it is awake
 		}
 	}
-	if s.draining.Load() && !c.relay {
+	if s.draining.Load() && !s.finishing.Load() && !c.relay {
 		c.askBack()
 	}
 	select {
@@ -268,7 +268,7 @@ func (s *Server) Drain() {
 	}
 	s.notifyLocked() // until now nobody told Wait of requests that ended
 	s.mu.Unlock()
-	if s.opts.HandBack == nil {
+	if s.opts.HandBack == nil || s.finishing.Load() {
 		return
 	}
 	for _, c := range s.all() {
@@ -276,6 +276,14 @@ func (s *Server) Drain() {
 			c.askBack()
 		}
 	}
+}
+
+// Finish is Drain where nobody takes connections back: each ends with its next
+// answer, and those whose clients are quiet for a moment are closed by the heartbeat.
+// Those of relaying processes stay: a request may be on its way on one.
+func (s *Server) Finish() {
+	s.finishing.Store(true)
+	s.Drain()
 }
 
 // Wait returns nil when no client connection is left, and no request on any
@@ -313,16 +321,6 @@ func (s *Server) changed() (<-chan struct{}, bool) {
 		}
 	}
 	return s.left, !s.gate.idle()
-}
-
-// CloseIdle closes the clients' connections on which no request has begun, and
-// from now on every other one when it gets there. Those of relaying processes
-// stay: a request may be on its way on one.
-func (s *Server) CloseIdle() {
-	s.closingIdle.Store(true)
-	for _, c := range s.all() {
-		c.closeIfIdle()
-	}
 }
 
 // Close ends every connection and the server, and waits until what it started

@@ -105,8 +105,7 @@ func useAfterClose(t *testing.T, s *Server) {
 	if _, err := client.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("its connection: %v", err)
 	}
-	s.Drain()
-	s.CloseIdle()
+	s.Finish()
 	s.SetConcurrency(Concurrency{})
 	if err := s.Wait(t.Context()); err != nil {
 		t.Errorf("Wait after Close: %v", err)
@@ -186,7 +185,7 @@ func TestWait(t *testing.T) {
 			m.Errorf("Wait did not wait for an idle connection: %v", err)
 		default:
 		}
-		m.server.CloseIdle()
+		m.server.Finish()
 		m.ended(c)
 		for range 2 {
 			if err := <-waited; err != nil {
@@ -238,8 +237,7 @@ func TestWaitForRelayedRequests(t *testing.T) {
 			s.SetTable(OneApplication(h, s.opts.Logger))
 			m := &memory{T: t, server: s, addr: addr}
 			c := m.connect(Source{Relay: true})
-			s.Drain()
-			s.CloseIdle()
+			s.Finish()
 			if err := s.Wait(t.Context()); err != nil {
 				t.Error(err)
 			}

@@ -532,7 +532,7 @@ func (l *late) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func TestCloseIdle(t *testing.T) {
+func TestFinish(t *testing.T) {
 	var entered, leave chan struct{} // made in the bubble
 	h := func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/id/2" {
@@ -543,8 +543,8 @@ func TestCloseIdle(t *testing.T) {
 	}
 	inMemory(t, config.SiteLimits{}, h, func(m *memory) {
 		entered, leave = make(chan struct{}), make(chan struct{})
-		fresh, idle, begun, busy := m.connect(Source{}), m.connect(Source{}), m.connect(Source{}), m.connect(Source{})
-		for _, c := range []*rawhttp.Conn{idle, begun} {
+		fresh, idle, begun, busy, brisk := m.connect(Source{}), m.connect(Source{}), m.connect(Source{}), m.connect(Source{}), m.connect(Source{})
+		for _, c := range []*rawhttp.Conn{idle, begun, brisk} {
 			send(m, c, get(1))
 			read(m, c, "GET", 200)
 		}
@@ -552,7 +552,11 @@ func TestCloseIdle(t *testing.T) {
 		send(m, busy, get(2))
 		<-entered
 		synctest.Wait()
-		m.server.CloseIdle()
+		m.server.Finish()
+		send(m, brisk, get(4)) // its client asks one thing after the other
+		if r := read(m, brisk, "GET", 200); !r.Close {
+			m.Error("it is not told that this was the last answer")
+		}
 		m.ended(fresh)
 		m.ended(idle)
 		send(m, begun, get(3)[1:])

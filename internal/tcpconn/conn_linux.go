@@ -20,11 +20,13 @@ type Conn struct {
 
 	joined atomic.Pointer[os.File] // once it has had to wait: it is in the poller
 	mu     sync.Mutex              // guards below; held for system calls that do not wait
-	fd     int                     // before joined is set; -1 after Close
+	fd     int                     // before joined is set; -1 after that, and after Close
+	closed bool
 
 	// The same socket once more, for what only package net can: to let the kernel
-	// copy from files and other sockets. nil until that is asked for.
+	// copy from files and other sockets. nil unless somebody does so now.
 	copier                      *net.TCPConn
+	copies                      int       // under way
 	readDeadline, writeDeadline time.Time // those in force, for copier
 }
 
@@ -89,11 +91,11 @@ func (c *Conn) join() (*os.File, error) {
 }
 
 func (c *Conn) joinLocked() (*os.File, error) {
+	if c.closed {
+		return nil, net.ErrClosed
+	}
 	if f := c.joined.Load(); f != nil {
 		return f, nil
-	}
-	if c.fd < 0 {
-		return nil, net.ErrClosed
 	}
 	if err := unix.SetNonblock(c.fd, true); err != nil { // package os asks for it
 		return nil, os.NewSyscallError("fcntl", err)
@@ -204,18 +206,20 @@ func (c *Conn) ReadFrom(r io.Reader) (int64, error) {
 		from = lr.R
 	}
 	if _, ok := from.(syscall.Conn); ok {
-		if t, err := c.copying(); err == nil { // else there is no descriptor for it
+		if t, err := c.beginCopy(); err == nil { // else there is no descriptor for it
+			defer c.endCopy()
 			return t.ReadFrom(r)
 		}
 	}
 	return io.Copy(struct{ io.Writer }{c}, r)
 }
 
-// copying returns the socket as package net knows it.
-func (c *Conn) copying() (*net.TCPConn, error) {
+// beginCopy returns the socket as package net knows it, until endCopy.
+func (c *Conn) beginCopy() (*net.TCPConn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.copier != nil {
+		c.copies++
 		return c.copier, nil
 	}
 	f, err := c.joinLocked()
@@ -230,20 +234,32 @@ func (c *Conn) copying() (*net.TCPConn, error) {
 	if !ok {
 		return nil, errors.Join(errors.New("not a TCP connection"), conn.Close())
 	}
-	err = errors.Join(t.SetReadDeadline(c.readDeadline), t.SetWriteDeadline(c.writeDeadline))
-	c.copier = t
-	return t, err
+	if err := errors.Join(t.SetReadDeadline(c.readDeadline), t.SetWriteDeadline(c.writeDeadline)); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	c.copier, c.copies = t, 1
+	return t, nil
+}
+
+// endCopy gives the second descriptor back: a connection that lives on needs one.
+func (c *Conn) endCopy() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.copies--; c.copies == 0 && c.copier != nil {
+		_ = c.copier.Close() // what was sent through it is the socket's
+		c.copier = nil
+	}
 }
 
 // Close closes the descriptor.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f, fd := c.joined.Load(), c.fd
-	if f == nil && fd < 0 {
+	if c.closed {
 		return c.failed("close", net.ErrClosed)
 	}
-	c.fd = -1
+	f, fd := c.joined.Load(), c.fd
+	c.closed, c.fd = true, -1
 	var err error
 	if f != nil {
 		err = f.Close()

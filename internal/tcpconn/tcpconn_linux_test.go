@@ -213,6 +213,9 @@ func TestFileIsSentByTheKernel(t *testing.T) {
 	if _, err := io.ReadFull(client, buf); err != nil || string(buf) != "content" {
 		t.Errorf("%q, %v", buf, err)
 	}
+	if c.copier != nil {
+		t.Error("a second descriptor is kept")
+	}
 }
 
 func TestAddresses(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"testing"
+	"time"
 )
 
 // unread is a connection whose bytes nobody reads until they are let through.
@@ -19,9 +20,9 @@ func (c *unread) Read(p []byte) (int, error) {
 	return c.TCPConn.Read(p)
 }
 
-// TestCloseIdleSparesWhatHasCome: a request that has come as far as the kernel is
+// TestFinishSparesWhatHasCome: a request that has come as far as the kernel is
 // answered.
-func TestCloseIdleSparesWhatHasCome(t *testing.T) {
+func TestFinishSparesWhatHasCome(t *testing.T) {
 	s := newServer(t, Options{})
 	s.SetTable(OneApplication(s.Bounded(http.HandlerFunc(echo)), s.opts.Logger))
 	l := listenTCP(t)
@@ -36,8 +37,9 @@ func TestCloseIdleSparesWhatHasCome(t *testing.T) {
 	}
 	send(t, c, get(1))
 	eventually(t, "the request", func() bool { return readable(raw) })
-	s.Drain()
-	s.CloseIdle()
+	s.Finish()
+	began := time.Now().UnixNano()
+	eventually(t, "some heartbeats", func() bool { return s.clock.Load() > began+int64(4*beat) })
 	close(through)
 	if r := read(t, c, "GET", 200); !r.Close {
 		t.Error("it does not say that it was the last one")
