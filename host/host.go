@@ -21,6 +21,7 @@ import (
 	"aerie/inproc"
 	"aerie/internal/logfile"
 	"aerie/internal/process"
+	"aerie/internal/systemd"
 	"aerie/module/accesslog"
 	"aerie/outproc"
 	"aerie/worker"
@@ -31,6 +32,7 @@ type Options struct {
 	Logger   *slog.Logger      // nil discards
 	Version  string            // of the binary, for status
 	Launcher *process.Launcher // nil starts processes through this process's own binary
+	Systemd  *systemd.Service  // nil without one; the host closes the sockets that it has
 }
 
 // Host is the host process. Open it once; Shutdown or Close ends it.
@@ -56,6 +58,7 @@ type Host struct {
 	server     *worker.Server
 	listeners  *listeners
 	admin      *admin.Server
+	ready      atomic.Bool // since the bindings answer
 
 	life   context.Context // ends when the host begins to end
 	finish context.CancelFunc
@@ -118,6 +121,9 @@ func (h *Host) open(ctx context.Context) error {
 	r := h.buildRoutes(cfg, h.version.Load())
 	h.routes.Store(r)
 	h.server.SetTable(r.table)
+	if err := h.listeners.sockets.receive(cfg.Addresses()); err != nil {
+		return err
+	}
 	if err := h.listeners.add(cfg.Addresses()); err != nil {
 		return err
 	}
@@ -136,6 +142,7 @@ func (h *Host) open(ctx context.Context) error {
 			h.tasks.Go(func() { h.startPool(p) })
 		}
 	}
+	h.tellReady()
 	return nil
 }
 
@@ -205,7 +212,7 @@ func (h *Host) serve(cfg *config.Config) {
 		Limits: connLimits(cfg), Logger: h.log, Relayed: h.relayed, Placed: h.placed,
 		Closed: func(c *worker.Conn, _ bool) { h.clients.end(c.Number()) },
 	})
-	h.listeners = newListeners(h.log, h.accepted)
+	h.listeners = newListeners(h.log, h.accepted, h.opts.Systemd)
 }
 
 func (h *Host) starters() {
@@ -280,6 +287,7 @@ func (h *Host) end(ctx context.Context) error {
 	h.finish()
 	h.reloading.Lock() // one that is under way ends with h.life, and no other one begins
 	defer h.reloading.Unlock()
+	h.tellStopping()
 	var errs []error
 	note := func(err error) {
 		if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, context.Canceled) {

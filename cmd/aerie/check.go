@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"aerie/config"
+	"aerie/internal/systemd"
 )
 
 // finding is one line of `aerie check --json`.
@@ -28,11 +30,11 @@ code is 0 if there is no problem, with or without warnings.`,
   aerie check -c /srv/sites.toml
   aerie check --json | jq '.[] | select(.severity == "problem")'`,
 		Args: noArgs,
-		RunE: func(*cobra.Command, []string) error { return c.check() },
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.check(cmd.Context()) },
 	})
 }
 
-func (c *cli) check() error {
+func (c *cli) check(ctx context.Context) error {
 	cfg, err := config.Load(c.config)
 	problems, invalid := errors.AsType[*config.Problems](err)
 	if err != nil && !invalid {
@@ -46,6 +48,9 @@ func (c *cli) check() error {
 	} else {
 		for _, p := range cfg.Warnings() {
 			findings = append(findings, finding{"warning", p})
+		}
+		if w := systemd.KillWarning(ctx); w != "" {
+			findings = append(findings, finding{"warning", config.Problem{File: c.config, Message: w}})
 		}
 	}
 	if c.json {

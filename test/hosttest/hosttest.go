@@ -81,6 +81,10 @@ type Host struct {
 	Addr   string // of the port that the sites share: 127.0.0.1:PORT
 	Port   string
 	Client *admin.Client
+
+	// Prepare, if set, is given each `aerie run` before it is started.
+	Prepare func(*exec.Cmd)
+
 	cmd    *exec.Cmd
 	log    *logBuffer
 	exited chan struct{}
@@ -182,7 +186,7 @@ func (h *Host) Start() *Host {
 // StartOnly starts the host and returns when its admin API answers.
 func (h *Host) StartOnly() {
 	h.t.Helper()
-	h.cmd = exec.Command(Bin(h.t, "aerie/cmd/aerie"), "run", "-c", filepath.Join(h.Dir, "sites.toml"))
+	h.cmd = h.Run()
 	h.cmd.Stdout, h.cmd.Stderr = h.log, h.log
 	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := h.cmd.Start(); err != nil {
@@ -202,6 +206,16 @@ func (h *Host) StartOnly() {
 		}
 	})
 	h.Wait("the host to answer", func(admin.Status) bool { return true })
+}
+
+// Run is the command that runs the host.
+func (h *Host) Run() *exec.Cmd {
+	h.t.Helper()
+	cmd := exec.Command(Bin(h.t, "aerie/cmd/aerie"), "run", "-c", filepath.Join(h.Dir, "sites.toml"))
+	if h.Prepare != nil {
+		h.Prepare(cmd)
+	}
+	return cmd
 }
 
 func (h *Host) kill(cmd *exec.Cmd, exited chan struct{}) {
