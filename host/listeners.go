@@ -42,12 +42,13 @@ func (ls *listeners) add(addrs []config.Address) error {
 		l, err := ls.sockets.listen(a)
 		if err != nil {
 			for _, list := range opened {
-				err = errors.Join(err, each(list, ls.sockets.release))
+				err = errors.Join(err, each(list, ls.sockets.undo))
 			}
 			return err
 		}
 		opened[a] = l
 	}
+	ls.sockets.started.Store(true)
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	for a, list := range opened {

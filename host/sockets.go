@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"aerie/config"
 	"aerie/internal/systemd"
@@ -34,6 +35,7 @@ import (
 type sockets struct {
 	service *systemd.Service
 	log     *slog.Logger
+	started atomic.Bool // since all addresses of the start are listened on
 
 	mu     sync.Mutex // guards below
 	passed []*passed  // those that serve no address now
@@ -236,7 +238,7 @@ func (s *sockets) listen(a config.Address) (out []*listener, err error) {
 		if err != nil {
 			err = fmt.Errorf("listen on %s: %w%s", a, err, s.hint(a.Port))
 			for _, l := range out {
-				err = errors.Join(err, s.release(l))
+				err = errors.Join(err, s.undo(l))
 			}
 			out = nil
 		}
@@ -338,6 +340,15 @@ func (s *sockets) release(l *listener) error {
 	defer s.mu.Unlock()
 	s.passed = append(s.passed, l.unit)
 	return err
+}
+
+// undo closes a listener because another one cannot be had. At the start that ends
+// the host, and clients wait for one that has better luck.
+func (s *sockets) undo(l *listener) error {
+	if s.started.Load() {
+		return s.release(l)
+	}
+	return s.end(l)
 }
 
 func (s *sockets) forgo(l *listener) error {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -82,22 +83,18 @@ func monotonicMicros(t *testing.T) int64 {
 }
 
 // TestServiceManagerIsTold follows what a host tells systemd in its life: that it
-// is ready when its bindings answer, what it stores, reloads, and its end. Stored
-// sockets that it takes back stay open in the service manager for long, and are in
-// nobody's way.
+// is ready when its bindings answer, what it stores, reloads, and its end.
 func TestServiceManagerIsTold(t *testing.T) {
 	for name, abstract := range map[string]bool{"path": false, "abstract": true} {
 		t.Run(name, func(t *testing.T) {
 			h := managed(t, "http://127.0.0.1:PORT")
 			m := manage(t, h, abstract)
-			m.slow = true
-			var early error
-			m.onReady = func() { early = dial(h.Addr) }
+			early := make(chan error, 10)
+			m.onReady = func() { early <- dial(h.Addr) }
 			h.Start()
 			text := m.wait(h, 0, "READY=1")
-			m.onReady = nil
-			if early != nil {
-				t.Errorf("at READY=1 the binding does not answer: %v", early)
+			if err := <-early; err != nil {
+				t.Errorf("at READY=1 the binding does not answer: %v", err)
 			}
 			if !strings.Contains(text, "\nSTATUS=Serving; sites: 1, pools: 1") {
 				t.Errorf("READY=1 with %q", text)
@@ -105,49 +102,99 @@ func TestServiceManagerIsTold(t *testing.T) {
 			one, two := "aerie-127.0.0.1-"+h.Port, "aerie-127.0.0.2-"+h.Port
 			want(t, first(m.since(0)), "FDSTORE=1 READY=1")
 			want(t, strings.Join(m.names(), " "), one)
-
-			n, begin := len(m.since(0)), monotonicMicros(t)
-			reload(t, h, sitesOn("http://127.0.0.1:PORT", "http://127.0.0.2:PORT"))
-			m.wait(h, n, "READY=1")
-			want(t, first(m.since(n)), "RELOADING=1 FDSTORE=1 READY=1")
-			_, usec, _ := strings.Cut(m.since(n)[0], "\nMONOTONIC_USEC=")
-			if at, err := strconv.ParseInt(usec, 10, 64); err != nil || at < begin || at > monotonicMicros(t) {
-				t.Errorf("MONOTONIC_USEC=%q, not between %d and now", usec, begin)
-			}
+			tellsReloads(t, h, m)
 			want(t, strings.Join(m.names(), " "), one+" "+two)
-			answers(t, "127.0.0.2:"+h.Port)
 
-			n = len(m.since(0))
-			h.WriteSites("nonsense = 1\n" + sitesOn("http://127.0.0.1:PORT"))
-			if _, err := h.CLI("reload"); err == nil {
-				t.Fatal("nonsense was put in force")
-			}
-			if text := m.wait(h, n, "READY=1"); !strings.Contains(text, "the last reload was refused: ") || !strings.Contains(text, "nonsense") {
-				t.Errorf("after a refused reload: %q", text)
-			}
-
-			n = len(m.since(0))
-			reload(t, h, sitesOn("http://127.0.0.1:PORT"))
-			m.wait(h, n, "READY=1")
-			want(t, first(m.since(n)), "RELOADING=1 FDSTOREREMOVE=1 READY=1")
-			want(t, strings.Join(m.names(), " "), one)
-			if err := dial("127.0.0.2:" + h.Port); !refused(err) {
-				t.Errorf("an address that is gone: %v", err)
-			}
-			reload(t, h, sitesOn("http://127.0.0.1:PORT", "http://127.0.0.2:PORT"))
-			answers(t, "127.0.0.2:"+h.Port)
-			reload(t, h, sitesOn("http://one.test:PORT")) // any address, in place of the two
-			answers(t, "127.0.0.3:"+h.Port)
-			want(t, strings.Join(m.names(), " "), "aerie-any-"+h.Port)
-
-			n = len(m.since(0))
+			n := len(m.since(0))
 			h.Signal(syscall.SIGTERM)
 			if err := h.Exited(); err != nil {
 				t.Error(err)
 			}
 			want(t, m.wait(h, n, "STOPPING=1"), "STOPPING=1\nSTATUS=Finishing what was begun")
-			want(t, strings.Join(m.names(), " "), "aerie-any-"+h.Port) // for the next host, if it is a restart
+			want(t, strings.Join(m.names(), " "), one+" "+two) // for the next host, if it is a restart
 		})
+	}
+}
+
+func tellsReloads(t *testing.T, h *hosttest.Host, m *manager) {
+	t.Helper()
+	n, begin := len(m.since(0)), monotonicMicros(t)
+	reload(t, h, sitesOn("http://127.0.0.1:PORT", "http://127.0.0.2:PORT"))
+	m.wait(h, n, "READY=1")
+	want(t, first(m.since(n)), "RELOADING=1 FDSTORE=1 READY=1")
+	_, usec, _ := strings.Cut(m.since(n)[0], "\nMONOTONIC_USEC=")
+	if at, err := strconv.ParseInt(usec, 10, 64); err != nil || at < begin || at > monotonicMicros(t) {
+		t.Errorf("MONOTONIC_USEC=%q, not between %d and now", usec, begin)
+	}
+	answers(t, "127.0.0.2:"+h.Port)
+
+	n = len(m.since(0))
+	h.WriteSites("nonsense = 1\n" + sitesOn("http://127.0.0.1:PORT"))
+	if _, err := h.CLI("reload"); err == nil {
+		t.Fatal("nonsense was put in force")
+	}
+	if text := m.wait(h, n, "READY=1"); !strings.Contains(text, "the last reload was refused: ") || !strings.Contains(text, "nonsense") {
+		t.Errorf("after a refused reload: %q", text)
+	}
+}
+
+// TestAddressesComeAndGo reloads with addresses that go, come back, and give way
+// to any address. The service manager is slow to close what is removed from its
+// store, and in nobody's way.
+func TestAddressesComeAndGo(t *testing.T) {
+	h := managed(t, "http://127.0.0.1:PORT", "http://127.0.0.2:PORT")
+	m := manage(t, h, false)
+	m.slow = true
+	h.Start()
+	one, two := "aerie-127.0.0.1-"+h.Port, "aerie-127.0.0.2-"+h.Port
+	want(t, strings.Join(m.names(), " "), one+" "+two)
+	n := len(m.since(0))
+	reload(t, h, sitesOn("http://127.0.0.1:PORT"))
+	m.wait(h, n, "READY=1")
+	want(t, first(m.since(n)), "RELOADING=1 FDSTOREREMOVE=1 READY=1")
+	want(t, strings.Join(m.names(), " "), one)
+	if err := dial("127.0.0.2:" + h.Port); !refused(err) {
+		t.Errorf("an address that is gone: %v", err)
+	}
+	reload(t, h, sitesOn("http://127.0.0.1:PORT", "http://127.0.0.2:PORT"))
+	answers(t, "127.0.0.2:"+h.Port)
+	reload(t, h, sitesOn("http://one.test:PORT")) // any address, in place of the two
+	answers(t, "127.0.0.3:"+h.Port)
+	want(t, strings.Join(m.names(), " "), "aerie-any-"+h.Port)
+	reload(t, h, sitesOn("http://127.0.0.1:PORT"))
+	answers(t, h.Addr)
+	want(t, strings.Join(m.names(), " "), one)
+}
+
+// TestFailedStartKeepsStoredSockets restarts a host that was killed with an address
+// in its configuration that somebody else has. Its clients wait until that is put right.
+func TestFailedStartKeepsStoredSockets(t *testing.T) {
+	h := managed(t, "http://127.0.0.1:PORT")
+	m := manage(t, h, false)
+	h.Start()
+	h.Signal(syscall.SIGKILL)
+	if err := h.Exited(); err == nil {
+		t.Fatal("the host ended by itself")
+	}
+	taken, err := net.Listen("tcp", "127.0.0.2:"+h.Port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.WriteSites(sitesOn("http://127.0.0.1:PORT", "http://127.0.0.2:PORT"))
+	waiting := connect(t, h.Addr, 1)[0]
+	if out, err := h.Run().CombinedOutput(); err == nil || !strings.Contains(string(out), "address already in use") {
+		t.Errorf("start with an address that is taken: %v\n%s", err, out)
+	}
+	if err := taken.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.StartOnly()
+	if err := exchange(waiting); err != nil {
+		t.Error(err)
+	}
+	answers(t, "127.0.0.2:"+h.Port)
+	if len(m.names()) != 2 {
+		t.Errorf("stored: %v", m.names())
 	}
 }
 
@@ -252,6 +299,9 @@ func TestPassedSockets(t *testing.T) {
 	m := manage(t, h, false)
 	used := m.unit("web", "tcp", "127.0.0.1:"+h.Port)
 	m.unit("other", "tcp", "127.0.0.3:"+h.Port)
+	for i := range 10 {
+		m.unit("more", "tcp", fmt.Sprintf("127.0.1.%d:%s", i+1, h.Port))
+	}
 	h.Start()
 	answers(t, "127.0.0.1:"+h.Port)
 	answers(t, "127.0.0.2:"+h.Port)
@@ -264,6 +314,7 @@ func TestPassedSockets(t *testing.T) {
 		t.Errorf("%q is %d times in the log", warning, n)
 	}
 	noListener(t, h)
+	closedOnExec(t, h.Pid(), 12)
 
 	// systemd goes on listening on an address that has gone, so that the socket
 	// is the only way back to it.
@@ -308,6 +359,26 @@ func noListener(t *testing.T, h *hosttest.Host) {
 	for _, s := range sockets(h.Pool("one").Workers[0].Pid) {
 		if listening[s] {
 			t.Errorf("the worker process has the host's %s", s)
+		}
+	}
+}
+
+// closedOnExec fails if one of the n descriptors that a process was passed would
+// be inherited.
+func closedOnExec(t *testing.T, pid, n int) {
+	t.Helper()
+	flags := regexp.MustCompile(`(?m)^flags:\s+0*([0-7]+)$`)
+	for fd := 3; fd < 3+n; fd++ {
+		info, err := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", pid, fd))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := flags.FindSubmatch(info)
+		if m == nil {
+			t.Fatalf("descriptor %d: %s", fd, info)
+		}
+		if v, err := strconv.ParseInt(string(m[1]), 8, 64); err != nil || v&unix.O_CLOEXEC == 0 {
+			t.Errorf("descriptor %d has flags %s, %v: it is inherited", fd, m[1], err)
 		}
 	}
 }
