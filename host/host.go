@@ -21,6 +21,7 @@ import (
 	"aerie/inproc"
 	"aerie/internal/logfile"
 	"aerie/internal/process"
+	"aerie/internal/systemd"
 	"aerie/module/accesslog"
 	"aerie/outproc"
 	"aerie/worker"
@@ -31,6 +32,7 @@ type Options struct {
 	Logger   *slog.Logger      // nil discards
 	Version  string            // of the binary, for status
 	Launcher *process.Launcher // nil starts processes through this process's own binary
+	Systemd  *systemd.Service  // nil without one; the host closes the sockets that it has
 }
 
 // Host is the host process. Open it once; Shutdown or Close ends it.
@@ -57,6 +59,7 @@ type Host struct {
 	server     *worker.Server
 	listeners  *listeners
 	admin      *admin.Server
+	ready      atomic.Bool // since the bindings answer
 
 	life   context.Context // ends when the host begins to end
 	finish context.CancelFunc
@@ -116,6 +119,9 @@ func (h *Host) open(ctx context.Context) error {
 	r := h.buildRoutes(cfg, h.version.Load())
 	h.routes.Store(r)
 	h.server.SetTable(r.table)
+	if err := h.listeners.sockets.receive(cfg.Addresses()); err != nil {
+		return err
+	}
 	if err := h.listeners.add(cfg.Addresses()); err != nil {
 		return err
 	}
@@ -134,6 +140,7 @@ func (h *Host) open(ctx context.Context) error {
 			h.tasks.Go(func() { h.startPool(p) })
 		}
 	}
+	h.tellReady()
 	return nil
 }
 
@@ -207,7 +214,7 @@ func (h *Host) serve(cfg *config.Config) {
 		Closed: func(c *worker.Conn, _ bool) { h.clients.end(c.Number()) },
 	})
 	h.service.server = h.server
-	h.listeners = newListeners(h.log, h.accepted)
+	h.listeners = newListeners(h.log, h.accepted, h.opts.Systemd)
 }
 
 func (h *Host) starters() {
@@ -283,6 +290,7 @@ func (h *Host) end(ctx context.Context) error {
 	h.finish()
 	h.reloading.Lock() // one that is under way ends with h.life, and no other one begins
 	defer h.reloading.Unlock()
+	h.tellStopping()
 	var errs []error
 	note := func(err error) {
 		if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, context.Canceled) {

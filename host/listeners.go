@@ -1,17 +1,14 @@
 package host
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
-	"strconv"
 	"sync"
 	"time"
 
 	"aerie/config"
-	"aerie/internal/tcpconn"
+	"aerie/internal/systemd"
 )
 
 // listeners are the open listening sockets, by the address of the configuration
@@ -23,69 +20,35 @@ type listeners struct {
 	// returns the rest, if there is any, to be run on a goroutine of its own.
 	accept func(net.Conn) (rest func())
 
+	sockets *sockets
+
 	mu     sync.Mutex // guards below
-	open   map[config.Address][]net.Listener
+	open   map[config.Address][]*listener
 	closed chan struct{}
 	tasks  sync.WaitGroup
 }
 
-func newListeners(log *slog.Logger, accept func(net.Conn) func()) *listeners {
-	return &listeners{log: log, accept: accept, open: map[config.Address][]net.Listener{}, closed: make(chan struct{})}
-}
-
-// listen opens the sockets of an address. Connections that come wait in the
-// kernel until serve.
-func listen(a config.Address) ([]net.Listener, error) {
-	port := strconv.Itoa(int(a.Port))
-	var hosts []string
-	switch a.Listen {
-	case config.ListenAny:
-		hosts = []string{""}
-	case config.ListenLoopback:
-		hosts = []string{"127.0.0.1", "::1"}
-	default:
-		hosts = []string{a.IP.String()}
+func newListeners(log *slog.Logger, accept func(net.Conn) func(), service *systemd.Service) *listeners {
+	return &listeners{
+		log: log, accept: accept, sockets: &sockets{service: service, log: log},
+		open: map[config.Address][]*listener{}, closed: make(chan struct{}),
 	}
-	var out []net.Listener
-	for i, host := range hosts {
-		l, err := listenTCP(net.JoinHostPort(host, port))
-		if err != nil && i > 0 && isNoAddress(err) {
-			continue // a machine without IPv6 has no ::1
-		}
-		if err != nil {
-			for _, l := range out {
-				err = errors.Join(err, l.Close())
-			}
-			return nil, fmt.Errorf("listen on %s: %w", a, err)
-		}
-		out = append(out, l)
-	}
-	return out, nil
-}
-
-func listenTCP(address string) (net.Listener, error) {
-	lc := net.ListenConfig{Control: socketOptions}
-	lc.SetMultipathTCP(false)                                 // what the kernel tells of such a connection is of one of its paths
-	l, err := lc.Listen(context.Background(), "tcp", address) // does not wait for an address
-	if err != nil {
-		return nil, err
-	}
-	return tcpconn.NewListener(l.(*net.TCPListener))
 }
 
 // add opens addresses and accepts on them. On an error none of them is open.
 func (ls *listeners) add(addrs []config.Address) error {
-	opened := map[config.Address][]net.Listener{}
+	opened := map[config.Address][]*listener{}
 	for _, a := range addrs {
-		l, err := listen(a)
+		l, err := ls.sockets.listen(a)
 		if err != nil {
 			for _, list := range opened {
-				err = errors.Join(err, closeAll(list))
+				err = errors.Join(err, each(list, ls.sockets.undo))
 			}
 			return err
 		}
 		opened[a] = l
 	}
+	ls.sockets.started.Store(true)
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	for a, list := range opened {
@@ -100,26 +63,26 @@ func (ls *listeners) add(addrs []config.Address) error {
 // remove closes addresses. Connections that were accepted live on.
 func (ls *listeners) remove(addrs []config.Address) error {
 	ls.mu.Lock()
-	var list []net.Listener
+	var list []*listener
 	for _, a := range addrs {
 		list = append(list, ls.open[a]...)
 		delete(ls.open, a)
 	}
 	ls.mu.Unlock()
-	return closeAll(list)
+	return each(list, ls.sockets.release)
 }
 
 // close closes everything. Connections that were accepted are still decided on.
 func (ls *listeners) close() error {
 	ls.mu.Lock()
-	var list []net.Listener
+	var list []*listener
 	for a, l := range ls.open {
 		list = append(list, l...)
 		delete(ls.open, a)
 	}
 	ls.mu.Unlock()
 	close(ls.closed)
-	return closeAll(list)
+	return errors.Join(each(list, ls.sockets.end), ls.sockets.close())
 }
 
 // wait returns when no connection is left to decide on.
@@ -151,10 +114,10 @@ func (ls *listeners) serve(l net.Listener) {
 	}
 }
 
-func closeAll(list []net.Listener) error {
+func each(list []*listener, do func(*listener) error) error {
 	var err error
 	for _, l := range list {
-		err = errors.Join(err, l.Close())
+		err = errors.Join(err, do(l))
 	}
 	return err
 }

@@ -26,6 +26,13 @@ func (h *Host) Reload(ctx context.Context) (admin.Reload, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(h.life, cancel)()
+	h.tellReloading()
+	answer, err := h.reload(ctx)
+	h.tellReloaded(err)
+	return answer, err
+}
+
+func (h *Host) reload(ctx context.Context) (admin.Reload, error) {
 	old := h.routes.Load()
 	cfg, err := config.Load(old.cfg.Path)
 	if err != nil {

@@ -144,7 +144,7 @@ func TestOpenAddresses(t *testing.T) {
 			t.Error(err)
 		}
 		return nil
-	})
+	}, nil)
 	t.Cleanup(func() {
 		if err := h.listeners.close(); err != nil {
 			t.Error(err)

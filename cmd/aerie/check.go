@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -8,6 +9,7 @@ import (
 
 	"aerie/config"
 	"aerie/host"
+	"aerie/internal/systemd"
 )
 
 // finding is one line of `aerie check --json`.
@@ -30,11 +32,11 @@ code is 0 if there is no problem, with or without warnings.`,
   aerie check -c /srv/sites.toml
   aerie check --json | jq '.[] | select(.severity == "problem")'`,
 		Args: noArgs,
-		RunE: func(*cobra.Command, []string) error { return c.check() },
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.check(cmd.Context()) },
 	})
 }
 
-func (c *cli) check() error {
+func (c *cli) check(ctx context.Context) error {
 	cfg, err := config.Load(c.config)
 	problems, invalid := errors.AsType[*config.Problems](err)
 	if err != nil && !invalid {
@@ -48,6 +50,9 @@ func (c *cli) check() error {
 	} else {
 		for _, p := range append(cfg.Warnings(), host.Check(cfg)...) {
 			findings = append(findings, finding{"warning", p})
+		}
+		if w := systemd.KillWarning(ctx); w != "" {
+			findings = append(findings, finding{"warning", config.Problem{File: c.config, Message: w}})
 		}
 	}
 	if c.json {

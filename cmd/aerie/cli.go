@@ -16,6 +16,7 @@ import (
 
 	"aerie/admin"
 	"aerie/config"
+	"aerie/internal/systemd"
 )
 
 // Exit codes.
@@ -31,7 +32,7 @@ type cli struct {
 	json           bool   // --json
 
 	// What a test replaces.
-	newHost func(*config.Config, *slog.Logger) service
+	newHost func(*config.Config, *slog.Logger, *systemd.Service) service
 	signals func() (got <-chan os.Signal, stop func())
 }
 

@@ -10,6 +10,7 @@ import (
 	"aerie/admin"
 	"aerie/config"
 	"aerie/internal/process"
+	"aerie/internal/systemd"
 )
 
 // service is what the verb run needs of a host.
@@ -37,6 +38,9 @@ func (c *cli) runVerb() *cobra.Command {
 more connections, finishes what it has begun, and exits with code 0. A second
 signal ends it at once, with code 143 or 130. SIGHUP reloads sites.toml.
 
+Under systemd it takes over the sockets that it is passed, and tells when it is
+ready, reloads and stops; there are unit files in dist/systemd.
+
 What the host itself has to say goes to stderr; requests go to access.log and
 what the apps print to a file for each pool, all in state_dir/logs.`,
 		Example: `  aerie run
@@ -57,6 +61,10 @@ what the apps print to a file for each pool, all in state_dir/logs.`,
 
 // runHost runs the host until it is told to end.
 func (c *cli) runHost(ctx context.Context, log *slog.Logger) error {
+	manager, err := systemd.Take()
+	if err != nil {
+		return err
+	}
 	cfg, err := config.Load(c.config)
 	if problems, ok := errors.AsType[*config.Problems](err); ok {
 		findings := make([]finding, len(problems.List))
@@ -74,10 +82,13 @@ func (c *cli) runHost(ctx context.Context, log *slog.Logger) error {
 	for _, w := range cfg.Warnings() {
 		log.Warn(w.String())
 	}
+	if w := systemd.KillWarning(ctx); w != "" {
+		log.Warn(w)
+	}
 	// From here on signals are the host's: one that comes while it starts ends
 	// it in order.
 	signals, stop := c.signals()
 	defer stop()
-	r := &running{host: c.newHost(cfg, log), log: log, signals: signals, stop: stop, ready: func() error { return c.print(summary(cfg)) }}
+	r := &running{host: c.newHost(cfg, log, manager), log: log, signals: signals, stop: stop, ready: func() error { return c.print(summary(cfg)) }}
 	return r.run(ctx)
 }

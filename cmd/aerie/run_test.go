@@ -13,6 +13,7 @@ import (
 
 	"aerie/admin"
 	"aerie/config"
+	"aerie/internal/systemd"
 )
 
 // fakeService is a host that does what a test tells it, and notes what it was told.
@@ -118,7 +119,7 @@ func newRunTest(t *testing.T) *runTest {
 func (r *runTest) run(t *testing.T, script func(), args ...string) (code int) {
 	t.Helper()
 	c := &cli{stdout: &r.out, stderr: &r.stderr,
-		newHost: func(*config.Config, *slog.Logger) service { return r.host },
+		newHost: func(*config.Config, *slog.Logger, *systemd.Service) service { return r.host },
 		signals: func() (<-chan os.Signal, func()) { return r.send, func() { r.stopped++ } },
 	}
 	var scripted sync.WaitGroup

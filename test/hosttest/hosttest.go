@@ -88,6 +88,10 @@ type Host struct {
 	Client *admin.Client
 	As     *syscall.Credential // whose process the host is; nil: the test's own
 	Attr   syscall.SysProcAttr // of the host's process, beside As
+
+	// Prepare, if set, is given each `aerie run` before it is started.
+	Prepare func(*exec.Cmd)
+
 	cmd    *exec.Cmd
 	log    *logBuffer
 	exited chan struct{}
@@ -189,7 +193,7 @@ func (h *Host) Start() *Host {
 // StartOnly starts the host and returns when its admin API answers.
 func (h *Host) StartOnly() {
 	h.t.Helper()
-	h.cmd = exec.Command(Bin(h.t, "aerie/cmd/aerie"), "run", "-c", filepath.Join(h.Dir, "sites.toml"))
+	h.cmd = h.Run()
 	h.cmd.Stdout, h.cmd.Stderr = h.log, h.log
 	attr := h.Attr
 	attr.Setpgid, attr.Credential = true, h.As
@@ -212,6 +216,16 @@ func (h *Host) StartOnly() {
 		}
 	})
 	h.Wait("the host to answer", func(admin.Status) bool { return true })
+}
+
+// Run is the command that runs the host.
+func (h *Host) Run() *exec.Cmd {
+	h.t.Helper()
+	cmd := exec.Command(Bin(h.t, "aerie/cmd/aerie"), "run", "-c", filepath.Join(h.Dir, "sites.toml"))
+	if h.Prepare != nil {
+		h.Prepare(cmd)
+	}
+	return cmd
 }
 
 func (h *Host) kill(cmd *exec.Cmd, exited chan struct{}) {
