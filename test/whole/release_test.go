@@ -22,7 +22,7 @@ func TestBadReleaseNeverReplaces(t *testing.T) {
 	modes := []string{"handover", "relay", "forward"}
 	sites := behaving
 	for _, name := range modes {
-		sites += fmt.Sprintf("\n[pools.%s]\nstartup_timeout = \"2s\"\nhealth = { path = \"/healthz\", interval = \"50ms\" }\n", name)
+		sites += fmt.Sprintf("\n[pools.%s]\nstartup_timeout = \"3s\"\nhealth = { path = \"/healthz\", interval = \"50ms\" }\n", name)
 	}
 	h := hosttest.New(t, sites, map[string]string{"handover": bin, "relay": bin, "forward": bin}).Start()
 	first := pidsOf(h.Status())
@@ -36,10 +36,10 @@ func TestBadReleaseNeverReplaces(t *testing.T) {
 	}{
 		{"crashes", "echo no database >&2\nexit 3\n", map[string]string{"inprocess": "(exit status 3)", "outofprocess": "(exit status 3)"}},
 		{"hangs", "echo no database >&2\nexec sleep 300\n", map[string]string{
-			"inprocess": "not ready within startup_timeout (2s)", "outofprocess": "start-up time-out: after 2"}},
+			"inprocess": "not ready within startup_timeout (3s)", "outofprocess": "neither AERIE_SOCKET nor PORT"}},
 		{"is sick", "echo no database >&2\nexport BEHAVE_SICK=1\nexec " + bin + "\n", map[string]string{
-			"inprocess":    "not healthy within startup_timeout (2s): GET /healthz: 503",
-			"outofprocess": "not healthy within startup_timeout (2s): GET /healthz: 503"}},
+			"inprocess":    "not healthy within startup_timeout (3s): GET /healthz: 503",
+			"outofprocess": "not healthy within startup_timeout (3s): GET /healthz: 503"}},
 	} {
 		t.Run(release.name, func(t *testing.T) {
 			for name, err := range releaseAll(t, h, modes, func(name string) { h.InstallScript(name, name, "#!/bin/sh\n"+release.program) }) {
@@ -75,9 +75,24 @@ func TestBadReleaseNeverReplaces(t *testing.T) {
 			t.Errorf("%s: the release that works: %v", name, err)
 		}
 	}
-	for _, stop := range stops {
-		if r := stop(); len(r.Pids) != 2 {
-			t.Errorf("answers came from %v, want the first and the last release", r.Pids)
+	h.Wait("the first release to end", func(s admin.Status) bool {
+		for _, name := range modes {
+			if p := hosttest.PoolOf(t, s, name); len(p.Workers) != 1 || p.Generation != 5 {
+				return false
+			}
+		}
+		return true
+	})
+	last := pidsOf(h.Status())
+	for i, name := range modes {
+		if _, body := h.Get(name+".test", "/pid"); body != fmt.Sprintln(last[name]) {
+			t.Errorf("%s: process %q answers, want %d", name, body, last[name])
+		}
+		r := stops[i]()
+		delete(r.Pids, fmt.Sprint(first[name]))
+		delete(r.Pids, fmt.Sprint(last[name]))
+		if len(r.Pids) > 0 {
+			t.Errorf("%s: processes of bad releases answered: %v", name, r.Pids)
 		}
 	}
 }
