@@ -13,7 +13,7 @@ put = mkdir -p $(dir $(1)) && $(GO) build -trimpath -o $(1).new $(2) && mv -f $(
 need = command -v $(1) >/dev/null || { echo "make $@: $(1) is missing: $(2)" >&2; exit 2; }
 
 # What `make test` leaves out on this machine, in one line.
-left_out = race detector (make race)$(if $(AERIE_LONG),,, 1 GiB streams (AERIE_LONG=1))$(if $(shell command -v node),,, Node tests (node is missing))
+left_out = race detector (make race)$(if $(AERIE_LONG),,, 1 GiB streams and hundreds of recycles (AERIE_LONG=1))$(if $(shell command -v node),,, Node tests (node is missing))
 
 .PHONY: build samples run test race lint cross bench bench-deps fuzz cover generate clean help
 .DEFAULT_GOAL := build
@@ -33,7 +33,7 @@ run: build samples ## the host with the samples, in the foreground; Ctrl-C drain
 
 test: ## every test that needs nothing but Go
 	@echo 'left out: $(left_out)'
-	$(GO) test ./...
+	$(GO) test $(if $(AERIE_LONG),-timeout 30m) ./...
 
 race: ## every test, under the race detector (needs a C compiler)
 	@$(call need,$(or $(shell $(GO) env CC),gcc),the race detector needs a C compiler)

@@ -29,19 +29,10 @@ type process struct {
 // start starts a program in dir and returns when it has printed its first
 // line. The caller stops it.
 func start(ctx context.Context, dir, path string, args ...string) (*process, error) {
-	p := &process{name: strings.Join(append([]string{path}, args...), " "), done: make(chan struct{})}
-	p.out.first = make(chan struct{})
-	p.cmd = exec.Command(path, args...)
-	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, &p.out, errorOutput{&p.out}
-	p.cmd.SysProcAttr = ownSession()
-	p.cmd.WaitDelay = time.Second // for output that a descendant still holds open
-	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", p.name, err)
+	p := newProcess(dir, path, args...)
+	if err := p.launch(); err != nil {
+		return nil, err
 	}
-	go func() {
-		defer close(p.done)
-		p.err = p.cmd.Wait()
-	}()
 	limit := time.NewTimer(startLimit)
 	defer limit.Stop()
 	var err error
@@ -57,6 +48,29 @@ func start(ctx context.Context, dir, path string, args ...string) (*process, err
 	}
 	p.stop()
 	return nil, fmt.Errorf("start %s: %w\n%s", p.name, err, p.out.tail())
+}
+
+// newProcess returns a process that is yet to be launched.
+func newProcess(dir, path string, args ...string) *process {
+	p := &process{name: strings.Join(append([]string{path}, args...), " "), done: make(chan struct{})}
+	p.out.first = make(chan struct{})
+	p.cmd = exec.Command(path, args...)
+	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, &p.out, errorOutput{&p.out}
+	p.cmd.SysProcAttr = ownSession()
+	p.cmd.WaitDelay = time.Second // for output that a descendant still holds open
+	return p
+}
+
+// launch starts the process and waits for nothing. The caller stops it.
+func (p *process) launch() error {
+	if err := p.cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", p.name, err)
+	}
+	go func() {
+		defer close(p.done)
+		p.err = p.cmd.Wait()
+	}()
+	return nil
 }
 
 // stop ends the process, politely at first. It returns when it has ended.

@@ -18,6 +18,7 @@ type result struct {
 	Connections int         `json:"connections"`
 	Threads     int         `json:"threads"` // of the load generator
 	Rows        []rowResult `json:"rows"`
+	Figures     []figure    `json:"figures"`
 }
 
 // rowResult is one ratio.

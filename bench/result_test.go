@@ -110,6 +110,8 @@ func TestTable(t *testing.T) {
 	r.Rows[0].add(counted(9900), counted(10000))
 	r.Rows[1].add(counted(1499), counted(1000))
 	r.Rows[2].add(counted(123), counted(100))
+	r.Figures = []figure{newFigure("small", "KiB", 100, 99.991), newFigure("slow", "ms", 20, -1, 20.001, 30), newFigure("any", "ms", 0, 1.5)}
+	r.Figures[1].Note = "of 3"
 	want := `
 aerie v1, peers net/http and httputil of go1.26, wrk 4, linux/amd64, kernel 6, 2 CPUs
 2 rounds of 3 s a side, 64 connections, 1 wrk thread(s), all on this machine; load average before: 0.1 0.2 0.3
@@ -120,6 +122,15 @@ fast, keep-alive                    bare     0.97    0.96  0.99  ≥ 0.97  met
 slower, one request per connection  a proxy  1.49    1.49  1.49  ≥ 1.50  missed
 free, keep-alive                    bare     1.23    1.23  1.23  -
 broken, keep-alive                  bare     -       -     -     ≥ 1.00  does not count
+
+Of Aerie alone, on this machine:
+
+FIGURE  MEDIAN  MIN     MAX     LIMIT     UNIT
+small   100.00  100.00  100.00  ≤ 100.00  KiB   met
+slow    20.01   -1.00   30.00   ≤ 20.00   ms    missed
+any     1.50    1.50    1.50    -         ms
+
+slow: of 3
 
 Does not count: broken, keep-alive: round 1, aerie: wrong bytes
 `

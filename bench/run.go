@@ -89,8 +89,24 @@ func (b *bench) run(ctx context.Context) (result *result, err error) {
 		return nil, err
 	}
 	result.Date, result.Load, result.Seconds = b.began.UTC().Format(time.DateOnly), load, b.seconds
+	if result.Figures, err = b.figures(ctx, s); err != nil {
+		return nil, err
+	}
 	m := &measuring{bench: b, gen: gen, rows: rows, result: result}
 	return result, m.run(ctx)
+}
+
+// figures measures what is not a ratio to a peer.
+func (b *bench) figures(ctx context.Context, s *stage) ([]figure, error) {
+	sleeping, err := b.sleeping(ctx, s)
+	if err != nil {
+		return nil, fmt.Errorf("sleeping pools: %w", err)
+	}
+	loop, err := b.crashLoop(ctx, s)
+	if err != nil {
+		return nil, fmt.Errorf("beside a crash loop: %w", err)
+	}
+	return append(sleeping, loop...), nil
 }
 
 func (b *bench) save(r *result) error {

@@ -17,6 +17,7 @@ func (r *result) String() string {
 		cells = append(cells, row.cells())
 	}
 	b.WriteString(table(cells))
+	b.WriteString(r.figureTable())
 	if n := r.wide(); n > 0 {
 		fmt.Fprintf(&b, "\nIn %d of %d rows the greatest ratio is more than %.1f times the least: the machine was not quiet, and a median says little.\n",
 			n, len(r.Rows), wideSpread)
@@ -27,6 +28,21 @@ func (r *result) String() string {
 		}
 	}
 	return b.String()
+}
+
+// figureTable is what was measured of Aerie alone.
+func (r *result) figureTable() string {
+	if len(r.Figures) == 0 {
+		return ""
+	}
+	cells, notes := [][]string{{"FIGURE", "MEDIAN", "MIN", "MAX", "LIMIT", "UNIT", ""}}, ""
+	for _, f := range r.Figures {
+		cells = append(cells, f.cells())
+		if f.Note != "" {
+			notes += fmt.Sprintf("\n%s: %s\n", f.Name, f.Note)
+		}
+	}
+	return "\nOf Aerie alone, on this machine:\n\n" + table(cells) + notes
 }
 
 // wideSpread is how far apart the ratios of a row may be on a quiet machine.

@@ -132,7 +132,7 @@ func exchange(c *rawhttp.Conn, t *target, m mode) (int64, error) {
 
 // request is what wrk sends.
 func request(t *target, m mode) []byte {
-	text := "GET " + hello.Path + " HTTP/1.1\r\nHost: " + t.addr + "\r\n"
+	text := "GET " + hello.Path + " HTTP/1.1\r\nHost: " + t.authority() + "\r\n"
 	if m == onePerConnection {
 		text += "Connection: close\r\n"
 	}

@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	readyPoll    = 10 * time.Millisecond  // between two looks: nothing tells the host that a foreign program listens
+	readyPoll    = 10 * time.Millisecond  // longest time between two looks: nothing tells the host that a foreign program listens
+	readyFirst   = time.Millisecond       // the shortest
 	readyConnect = 500 * time.Millisecond // for one connection
 	strangerSeen = 3                      // looks in a row after which a stranger is believed to be one
 )
@@ -33,8 +34,9 @@ func (w *Worker) awaitReady(ctx context.Context) (address, error) {
 		{"tcp", net.JoinHostPort("127.0.0.1", port)},
 		{"tcp", net.JoinHostPort("::1", port)}, // to some programs "localhost" is this
 	}
-	tick := time.NewTicker(readyPoll)
-	defer tick.Stop()
+	began := time.Now()
+	look := time.NewTimer(readyFirst)
+	defer look.Stop()
 	strangers := 0
 	for {
 		select {
@@ -42,8 +44,9 @@ func (w *Worker) awaitReady(ctx context.Context) (address, error) {
 			return address{}, errEnded
 		case <-ctx.Done():
 			return address{}, context.Cause(ctx)
-		case <-tick.C:
+		case <-look.C:
 		}
+		look.Reset(nextLook(time.Since(began)))
 		a, ok := accepting(ctx, choice)
 		if !ok {
 			strangers = 0
@@ -63,7 +66,15 @@ func (w *Worker) awaitReady(ctx context.Context) (address, error) {
 		if strangers++; strangers == strangerSeen {
 			return address{}, fmt.Errorf("PORT %d: %w", w.port, errPortTaken)
 		}
+		look.Reset(readyPoll)
 	}
+}
+
+// nextLook is how long to wait for the next look at a program that has been
+// starting for that long: a fraction of it, so that a program which starts fast is
+// not kept waiting, and one that does not is not looked at all the time.
+func nextLook(elapsed time.Duration) time.Duration {
+	return min(max(elapsed/8, readyFirst), readyPoll)
 }
 
 // accepting returns the first address that accepts a connection.

@@ -54,10 +54,8 @@ func statusText(s admin.Status, now time.Time) string {
 	b.WriteString("\n")
 	b.WriteString(poolTable(s.Pools))
 	for _, p := range s.Pools {
-		if p.State != "running" {
-			b.WriteString(lastOutput(p))
-			b.WriteString(nextStart(p, now))
-		}
+		b.WriteString(lastOutput(p))
+		b.WriteString(nextStart(p, now))
 	}
 	return b.String()
 }
@@ -103,7 +101,8 @@ func figures(w admin.WorkerStatus, queued string) []string {
 	return []string{strconv.Itoa(w.Pid), strconv.FormatUint(w.Requests, 10), strconv.Itoa(w.Active), strconv.Itoa(w.Connections), queued, size(w.RSSBytes)}
 }
 
-// lastOutput is what a pool's program printed before it ended.
+// lastOutput is what a pool's program printed before it ended or was refused. It
+// goes with the last reason: a pool that runs may have refused a new release.
 func lastOutput(p admin.PoolStatus) string {
 	if len(p.LastOutput) == 0 {
 		return ""
