@@ -308,7 +308,7 @@ func (s *sockets) adopt(p *passed) (*listener, error) {
 // open opens a socket and puts a copy of it in the store.
 func (s *sockets) open(address, network string) (*listener, error) {
 	lc := net.ListenConfig{Control: socketOptions}
-	lc.SetMultipathTCP(false) // what the kernel tells of such a connection is of one of its paths
+	lc.SetMultipathTCP(false)                                      // what the kernel tells of such a connection is of one of its paths
 	made, err := lc.Listen(context.Background(), network, address) // does not wait for an address
 	if err != nil {
 		return nil, err
