@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -199,8 +200,12 @@ func TestLoadCatches(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
+			limit := 20 * time.Second
+			if slices.Contains(test.kinds, Late) {
+				limit = 100 * time.Millisecond
+			}
 			r := Load{Addr: broken(t, test.serve), Conns: 2, For: 150 * time.Millisecond, Mix: test.mix,
-				Idle: 5 * time.Millisecond, Limit: 100 * time.Millisecond}.Run(t.Context())
+				Idle: 5 * time.Millisecond, Limit: limit}.Run(t.Context())
 			left := r.Failures
 			for _, k := range test.kinds {
 				left -= r.ByKind[k]
