@@ -119,14 +119,14 @@ func (c *Conn) failed(op string, err error) error {
 
 // direct tries one read or write without the poller. With a file in return that is
 // what to go on with; otherwise n and err are the outcome.
-func (c *Conn) direct(op string, p []byte, call func(fd int, p []byte) (int, error)) (n int, err error, f *os.File) {
+func (c *Conn) direct(op string, p []byte, call func(fd int, p []byte) (int, error)) (n int, f *os.File, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if f := c.joined.Load(); f != nil {
-		return 0, nil, f
+		return 0, f, nil
 	}
 	if c.fd < 0 {
-		return 0, c.failed(op, net.ErrClosed), nil
+		return 0, nil, c.failed(op, net.ErrClosed)
 	}
 	for {
 		n, err = call(c.fd, p)
@@ -136,11 +136,11 @@ func (c *Conn) direct(op string, p []byte, call func(fd int, p []byte) (int, err
 		case unix.EINTR:
 		case unix.EAGAIN:
 			if f, err = c.joinLocked(); err != nil {
-				return 0, c.failed(op, err), nil
+				return 0, nil, c.failed(op, err)
 			}
-			return 0, nil, f
+			return 0, f, nil
 		default:
-			return 0, c.failed(op, err), nil
+			return 0, nil, c.failed(op, err)
 		}
 	}
 }
@@ -160,7 +160,7 @@ func send(fd int, p []byte) (int, error) {
 func (c *Conn) Read(p []byte) (n int, err error) {
 	f := c.joined.Load()
 	if f == nil {
-		n, err, f = c.direct("read", p, receive)
+		n, f, err = c.direct("read", p, receive)
 		if f == nil {
 			if n == 0 && err == nil && len(p) > 0 {
 				err = io.EOF
@@ -179,7 +179,7 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 func (c *Conn) Write(p []byte) (n int, err error) {
 	f := c.joined.Load()
 	if f == nil {
-		n, err, f = c.direct("write", p, send)
+		n, f, err = c.direct("write", p, send)
 		if f == nil && (err != nil || n == len(p)) {
 			return n, err
 		}
