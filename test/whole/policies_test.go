@@ -230,7 +230,7 @@ func TestIdleStop(t *testing.T) {
 		sites += fmt.Sprintf("\n[pools.%s]\nidle_timeout = \"40ms\"\n", name)
 	}
 	h := hosttest.New(t, sites, map[string]string{"handover": bin, "relay": bin, "forward": bin})
-	h.StartOnly() // they sleep before all of them run
+	h.StartOnly() // one may sleep before another one is up
 	var stops []func() *rawhttp.Report
 	for _, name := range modes {
 		stops = append(stops, run(t, h, rawhttp.Load{
