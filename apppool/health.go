@@ -84,7 +84,8 @@ func (w *watch) askOften(ctx context.Context) {
 
 // awaitHealth returns when a new worker is healthy, by the path that is to say
 // so, or has ended; or when ctx ends, with why it is not, and then nothing of the
-// process is left.
+// process is left. What it has said counts for more than that the last check came
+// too late to be answered.
 func (p *Pool) awaitHealth(ctx context.Context, g *generation, w Worker) error {
 	c := &g.pool.Health
 	if c.Path == "" {
@@ -92,17 +93,21 @@ func (p *Pool) awaitHealth(ctx context.Context, g *generation, w Worker) error {
 	}
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
+	var problem error
 	for {
 		err := g.check(ctx, w, c)
 		if err == nil {
 			return nil
+		}
+		if problem == nil || ctx.Err() == nil {
+			problem = err
 		}
 		select {
 		case <-tick.C:
 		case <-w.Done():
 			return nil
 		case <-ctx.Done():
-			return p.refuseSick(ctx, g, w, err)
+			return p.refuseSick(ctx, g, w, problem)
 		}
 	}
 }

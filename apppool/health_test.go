@@ -181,7 +181,11 @@ func TestHealth_StartupTimeout(t *testing.T) {
 		r.born = func(w *fakeWorker) { w.sick = errSick }
 		c := r.recycle("test")
 		w := r.next().ready()
-		time.Sleep(10 * time.Second)
+		time.Sleep(9 * time.Second)
+		w.mu.Lock()
+		w.hangs = true // the last check gets no answer
+		w.mu.Unlock()
+		time.Sleep(time.Second)
 		c.want(errStartupTimeout)
 		e, ok := errors.AsType[*StartError](c.err)
 		if !ok || e.SubStatus != "500.37" || e.Reason != "the application was not healthy within startup_timeout (10s): "+errSick.Error() {
