@@ -57,6 +57,8 @@ type Process struct {
 	onEnd func()        // called when it has ended, while its pid is still its own
 	done  chan struct{} // closed when it has ended and was reaped
 
+	adopted *adoption // of a process that is not our child; otherwise nil
+
 	mu         sync.Mutex // guards below
 	ended      bool       // the pid may belong to somebody else
 	terminated bool       // the polite signal was sent
@@ -102,10 +104,17 @@ func (p *Process) Kill() error {
 	if p.ended {
 		return nil
 	}
-	if err := killTree(p.proc); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := p.killTree(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("kill process %d: %w", p.pid, err)
 	}
 	return nil
+}
+
+func (p *Process) killTree() error {
+	if p.adopted != nil {
+		return p.adopted.kill()
+	}
+	return killTree(p.proc)
 }
 
 // Stop ends the process: it asks politely (SIGTERM; not on Windows), and when
