@@ -216,6 +216,7 @@ func newFixture(t *testing.T) *fixture {
 		Env:       os.Environ,
 		HostAway:  func() time.Duration { return time.Minute },
 		Owner:     f.owner,
+		Epoch:     1,
 		Started: func(_ string, generation int, token string) func() {
 			f.mu.Lock()
 			defer f.mu.Unlock()

@@ -2,6 +2,7 @@ package inproc
 
 import (
 	"context"
+	"crypto/hmac"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,7 +38,9 @@ type Starter struct {
 	Site      func(pool, path string) (b config.Binding, pathBase string)     // of the site and application of the pool that a path belongs to
 	Env       func() []string                                                 // the host's environment as workers get it
 	HostAway  func() time.Duration                                            // how long a worker lives on without a host
+	Epoch     uint64                                                          // of this start of the host: higher than at every start before
 	Owner     Owner                                                           // takes connections that leave workers
+	Owned     func(pool string, c proto.Owned) *Client                        // makes a connection known that an adopted worker has, or returns nil
 	Started   func(pool string, generation int, token string) (forget func()) // makes the token known to the host service
 	Running   func(w *Worker)                                                 // told of each worker that is ready
 	Ended     func(w *Worker)                                                 // told when the process of a worker has ended, be it that it was ready or not
@@ -49,7 +52,7 @@ var _ apppool.Starter = (*Starter)(nil)
 // Start starts a worker process and returns when it is ready: configured,
 // healthy, and with its hand-over socket open where the system has one.
 func (s *Starter) Start(ctx context.Context, spec apppool.Spec) (apppool.Worker, error) {
-	w := &Worker{starter: s, spec: spec, logger: s.Logger.With("pool", spec.Pool.Name, "generation", spec.Generation), startedAt: time.Now(), cleaned: make(chan struct{})}
+	w := &Worker{starter: s, spec: spec, logger: s.Logger.With("pool", spec.Pool.Name, "generation", spec.Generation), startedAt: time.Now(), digest: apppool.Digest(spec.Pool), cleaned: make(chan struct{})}
 	if err := s.start(ctx, w); err != nil {
 		return nil, w.failed(ctx, err)
 	}
@@ -74,6 +77,9 @@ func (s *Starter) start(ctx context.Context, w *Worker) error {
 	if err := w.startPlugin(ctx, run); err != nil {
 		return err
 	}
+	if err := w.claim(ctx, token); err != nil {
+		return err
+	}
 	settings, err := s.Settings(w.spec.Pool.Name, w.spec.Generation)
 	if err != nil {
 		return err
@@ -88,15 +94,10 @@ func (s *Starter) start(ctx context.Context, w *Worker) error {
 	if err := w.health(ctx); err != nil {
 		return err
 	}
-	w.relay = &h1.Upstream{Dial: h1.DialUnix(reply.RelaySocket), IdleTimeout: time.Minute}
-	w.token = token
-	if reply.HandoverSocket == "" {
-		return nil
-	}
-	if w.link, err = dialLink(reply.HandoverSocket, token, s.Owner, w.logger); err != nil {
+	w.relaySocket, w.handoverSocket = reply.RelaySocket, reply.HandoverSocket
+	if err := w.connect(nil); err != nil || w.link == nil {
 		return err
 	}
-	w.tasks.Go(w.link.serve)
 	select {
 	case <-w.link.ready:
 		return nil
@@ -105,6 +106,39 @@ func (s *Starter) start(ctx context.Context, w *Worker) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// claim proves host and worker process to each other.
+func (w *Worker) claim(ctx context.Context, token string) error {
+	r := proto.NewClaim(token, w.starter.Epoch)
+	reply, err := w.control.Claim(ctx, r)
+	switch {
+	case err != nil:
+		return fmt.Errorf("claim worker: %w", err)
+	case reply.Refused != "":
+		return fmt.Errorf("the worker process refuses this host: %s", reply.Refused)
+	case !hmac.Equal(reply.Proof, proto.WorkerProof(token, r.Epoch, r.Nonce)):
+		return errors.New("claim worker: it does not have the generation's token")
+	case reply.Pool != w.Pool() || int(reply.Generation) != w.Generation():
+		return fmt.Errorf("claim worker: it is generation %d of pool %q", reply.Generation, reply.Pool)
+	}
+	w.token, w.draining = token, reply.Draining
+	return nil
+}
+
+// connect makes the ways on which requests and connections go to the worker.
+// owned is for those that it has already.
+func (w *Worker) connect(owned func(proto.Owned) *Client) (err error) {
+	w.relay = &h1.Upstream{Dial: h1.DialUnix(w.relaySocket), IdleTimeout: time.Minute}
+	if w.handoverSocket == "" {
+		return nil
+	}
+	g := greeting{path: w.handoverSocket, pid: w.Pid(), epoch: w.starter.Epoch, token: w.token, owned: owned}
+	if w.link, err = dialLink(g, w.starter.Owner, w.logger); err != nil {
+		return err
+	}
+	w.tasks.Go(w.link.serve)
+	return nil
 }
 
 // settle sends settings that have changed between the start of the process and
@@ -169,6 +203,7 @@ func (w *Worker) startPlugin(ctx context.Context, run *pluginRunner) error {
 		HandshakeConfig:  proto.Handshake,
 		VersionedPlugins: map[int]plugin.PluginSet{proto.Version: {proto.PluginName: controlClient{}}},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
+		GRPCDialOptions:  proto.DialEpoch(w.starter.Epoch),
 		SkipHostEnv:      true,
 		StartTimeout:     limit,
 		Logger:           hclog.NewNullLogger(), // what matters comes back as an error
@@ -191,6 +226,7 @@ func (w *Worker) startPlugin(ctx context.Context, run *pluginRunner) error {
 		return err
 	}
 	w.rpc = rpc
+	w.controlSocket = client.ReattachConfig().Addr.String()
 	raw, err := rpc.Dispense(proto.PluginName)
 	if err != nil {
 		return err
@@ -229,7 +265,16 @@ func (w *Worker) removeSockets() error {
 		os.RemoveAll(w.pluginDir),
 		ignoreMissing(os.Remove(filepath.Join(w.socketDir, "r"+n))),
 		ignoreMissing(os.Remove(filepath.Join(w.socketDir, "h"+n))),
+		w.removeControlSocket(),
 	)
+}
+
+// removeControlSocket removes what a process that was killed leaves of it.
+func (w *Worker) removeControlSocket() error {
+	if w.controlSocket == "" {
+		return nil
+	}
+	return ignoreMissing(os.Remove(w.controlSocket))
 }
 
 func ignoreMissing(err error) error {

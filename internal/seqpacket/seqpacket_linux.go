@@ -66,17 +66,32 @@ func newConn(c *net.UnixConn) (*Conn, error) {
 // PeerUID is the user of the process at the other end, as the kernel noted it
 // when the connection was made.
 func (c *Conn) PeerUID() (int, error) {
+	cred, err := c.peer()
+	if err != nil {
+		return 0, err
+	}
+	return int(cred.Uid), nil
+}
+
+// PeerPID is the process that connected, or for the end that has connected the
+// one that listens.
+func (c *Conn) PeerPID() (int, error) {
+	cred, err := c.peer()
+	if err != nil {
+		return 0, err
+	}
+	return int(cred.Pid), nil
+}
+
+func (c *Conn) peer() (*unix.Ucred, error) {
 	var cred *unix.Ucred
 	var err error
 	if cerr := c.raw.Control(func(fd uintptr) {
 		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	}); cerr != nil {
-		return 0, cerr
+		return nil, cerr
 	}
-	if err != nil {
-		return 0, err
-	}
-	return int(cred.Uid), nil
+	return cred, err
 }
 
 // Send sends a message with descriptors, and waits for room if there is none.

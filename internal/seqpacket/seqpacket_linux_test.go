@@ -124,10 +124,13 @@ func TestTooLongAMessageIsAnError(t *testing.T) {
 	}
 }
 
-func TestPeerUID(t *testing.T) {
+func TestPeer(t *testing.T) {
 	a, _ := pair(t)
 	if uid, err := a.PeerUID(); err != nil || uid != os.Getuid() {
 		t.Fatalf("PeerUID = %d, %v", uid, err)
+	}
+	if pid, err := a.PeerPID(); err != nil || pid != os.Getpid() {
+		t.Fatalf("PeerPID = %d, %v", pid, err)
 	}
 }
 

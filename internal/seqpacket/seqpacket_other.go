@@ -28,6 +28,9 @@ func Dial(string) (*Conn, error) { return nil, ErrUnsupported }
 // PeerUID fails with ErrUnsupported.
 func (*Conn) PeerUID() (int, error) { return 0, ErrUnsupported }
 
+// PeerPID fails with ErrUnsupported.
+func (*Conn) PeerPID() (int, error) { return 0, ErrUnsupported }
+
 // Send fails with ErrUnsupported.
 func (*Conn) Send([]byte, ...int) error { return ErrUnsupported }
 
