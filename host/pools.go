@@ -92,18 +92,18 @@ func (s *poolSet) ended(w *inproc.Worker) {
 	s.mu.Unlock()
 }
 
-// newPool makes a pool of the host and starts its goroutine, but no process.
-func (h *Host) newPool(cfg *config.Pool) *pool {
+// newPool makes a pool of the host, which is opened later.
+func (h *Host) newPool(cfg *config.Pool, adopted []apppool.Adopted) *pool {
 	p := &pool{name: cfg.Name, gate: h.server.NewGate(concurrency(cfg)), Pool: apppool.New(apppool.Options{
 		Config:   cfg,
 		Logger:   h.log,
 		Starter:  h.starter,
-		Expected: starts(cfg),
+		Expected: starts(cfg) || len(adopted) > 0,
+		Adopted:  adopted,
 		Failed: func(ctx context.Context, command []string, reason string) {
 			h.onFailed(ctx, cfg.Name, command, reason)
 		},
 	})}
-	p.Open()
 	h.pools.add(p)
 	return p
 }

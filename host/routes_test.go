@@ -69,7 +69,7 @@ func newHost(t *testing.T, text string) *Host {
 	h.server = worker.NewServer(worker.Options{Logger: slog.New(slog.DiscardHandler)})
 	h.service = newService(t.TempDir(), "1")
 	for _, p := range cfg.Pools {
-		h.newPool(p)
+		h.newPool(p, nil).Open()
 	}
 	h.routes.Store(h.buildRoutes(cfg, 1))
 	t.Cleanup(func() {
