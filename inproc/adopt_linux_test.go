@@ -10,10 +10,12 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -159,13 +161,19 @@ func TestAdopt_Unproven(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, err := process.StartTime(os.Getpid())
+	stranger := exec.Command("/bin/sleep", "300")
+	stranger.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // so that it could be adopted
+	if err := stranger.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = stranger.Process.Kill(), stranger.Wait() }) // it is killed, and says so
+	began, err := process.StartTime(stranger.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*Record){
 		"start time": func(r *Record) { r.Ticks++ },
-		"process":    func(r *Record) { r.Pid, r.Ticks = os.Getpid(), own },
+		"process":    func(r *Record) { r.Pid, r.Ticks = stranger.Process.Pid, began },
 		"token":      func(r *Record) { r.Token = proto.NewToken() },
 		"generation": func(r *Record) { r.Generation++ },
 		"no socket":  func(r *Record) { r.Control += "x" },

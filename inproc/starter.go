@@ -265,16 +265,7 @@ func (w *Worker) removeSockets() error {
 		os.RemoveAll(w.pluginDir),
 		ignoreMissing(os.Remove(filepath.Join(w.socketDir, "r"+n))),
 		ignoreMissing(os.Remove(filepath.Join(w.socketDir, "h"+n))),
-		w.removeControlSocket(),
 	)
-}
-
-// removeControlSocket removes what a process that was killed leaves of it.
-func (w *Worker) removeControlSocket() error {
-	if w.controlSocket == "" {
-		return nil
-	}
-	return ignoreMissing(os.Remove(w.controlSocket))
 }
 
 func ignoreMissing(err error) error {
