@@ -87,7 +87,7 @@ func TestPeeker(t *testing.T) {
 		t.Errorf("growing: %q, %v", p.host, p.err)
 	}
 	p = at(head)
-	if p.look(5, nil) || p.look(5, nil) || p.err != nil || p.seen != 5 || p.wakeups != 1 {
+	if first, again := p.look(5, nil), p.look(5, nil); first || again || p.err != nil || p.seen != 5 || p.wakeups != 1 {
 		t.Errorf("no growth: %v", p.err)
 	}
 	p = at(head)
