@@ -248,7 +248,9 @@ func (w *Worker) startPlugin(ctx context.Context, run *pluginRunner) error {
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: w.socketDir},
 		GRPCDialOptions:  append(w.dialOptions(run), proto.DialEpoch(w.starter.Epoch)...),
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, dir string) (runner.Runner, error) {
-			w.pluginDir = dir
+			if err := os.Remove(dir); err != nil { // go-plugin has made it for nobody: see makeControlDir
+				return nil, fmt.Errorf("folder of go-plugin: %w", err)
+			}
 			run.prepare(cmd, w.controlDir)
 			return run, nil
 		},
@@ -334,7 +336,6 @@ func (w *Worker) removeSockets() error {
 	}
 	n := strconv.Itoa(w.spec.Generation)
 	return errors.Join(
-		os.RemoveAll(w.pluginDir),
 		os.RemoveAll(w.controlDir),
 		ignoreMissing(os.Remove(filepath.Join(w.socketDir, "r"+n))),
 		ignoreMissing(os.Remove(filepath.Join(w.socketDir, "h"+n))),

@@ -34,7 +34,6 @@ type Worker struct {
 
 	user      *process.User // nil: the host's own
 	socketDir string
-	pluginDir string // go-plugin's, below socketDir; empty
 
 	controlDir string // of the control service's socket, below socketDir
 	log        *logfile.File
