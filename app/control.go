@@ -87,6 +87,7 @@ func (c *control) Drain(ctx context.Context, r *proto.DrainRequest) (*proto.Drai
 	if !c.isConfigured() {
 		return nil, errNotConfigured
 	}
+	c.p.draining.Store(true)
 	if r.Marker {
 		select {
 		case <-c.p.link.drained:

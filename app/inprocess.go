@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -50,7 +51,11 @@ type inProcess struct {
 	access     *accesslog.Sink
 	accessFile *os.File // what access writes to; the link's once it is open
 	link       *link
-	host       *h1.Upstream // where requests for other sites go; set by the first Configure
+	host       obedience
+
+	configuring sync.Mutex   // held while settings are put in force; guards below
+	wayBack     *h1.Upstream // to the host, for requests for other sites; nil if it has no socket for them
+	wayBackTo   string       // its path
 
 	heapFloor []byte // see newHeapFloor
 
@@ -59,6 +64,7 @@ type inProcess struct {
 	attached   chan int // +1 and -1, as hosts come and go
 	stop       chan time.Duration
 	stopping   atomic.Bool   // stop was asked for
+	draining   atomic.Bool   // a drain was asked for
 	gone       chan struct{} // closed when run ends
 }
 
@@ -134,7 +140,7 @@ func (p *inProcess) run() error {
 			VersionedPlugins: map[int]plugin.PluginSet{proto.Version: {proto.PluginName: &controlPlugin{p: p}}},
 			Logger:           hclog.NewNullLogger(), // the host reads the same from its own end
 			GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
-				control := grpc.NewServer(opts...)
+				control := grpc.NewServer(append(opts, proto.ServeEpoch(p.host.obeys)...)...)
 				controls <- control
 				return control
 			},
@@ -216,6 +222,8 @@ func (p *inProcess) requestStop(limit time.Duration) {
 // configure puts settings in force; the first time it also makes the server
 // and its sockets.
 func (p *inProcess) configure(s *worker.Settings) error {
+	p.configuring.Lock()
+	defer p.configuring.Unlock()
 	select {
 	case <-p.configured:
 	default:
@@ -224,15 +232,31 @@ func (p *inProcess) configure(s *worker.Settings) error {
 		}
 		close(p.configured)
 	}
+	p.findHost(s.HostSocket)
 	p.server.SetLimits(s.Limits)
 	p.server.SetConcurrency(s.Concurrency)
 	p.server.SetTable(worker.NewTable(worker.TableOptions{
 		Sites: s.Sites, Trusted: s.Trusted, Head: s.Head, Logger: p.logger,
 		App:     p.application,
 		Modules: func(site *worker.Site, path string) []module.Module { return p.modules(s, site.Name, path) },
-		Default: worker.Foreign(p.host, p.token),
+		Default: worker.Foreign(p.wayBack, p.token),
 	}))
 	return nil
+}
+
+// findHost has requests for other sites go to the host's socket at path; each
+// start of a host has one of its own.
+func (p *inProcess) findHost(path string) {
+	if path == p.wayBackTo {
+		return
+	}
+	if p.wayBack != nil {
+		p.wayBack.CloseIdle() // requests that are on their way end by themselves
+	}
+	p.wayBack, p.wayBackTo = nil, path
+	if path != "" {
+		p.wayBack = &h1.Upstream{Dial: h1.DialUnix(path)}
+	}
 }
 
 func (p *inProcess) application(_ *worker.Site, path string) http.Handler {
@@ -275,9 +299,6 @@ func (p *inProcess) open(s *worker.Settings) error {
 		opts.HandBack = p.link.handBack
 	}
 	p.server = worker.NewServer(opts)
-	if s.HostSocket != "" {
-		p.host = &h1.Upstream{Dial: h1.DialUnix(s.HostSocket)}
-	}
 	p.relayAddr = filepath.Join(p.dir, "r"+strconv.Itoa(p.generation))
 	l, err := net.Listen("unix", p.relayAddr)
 	if err != nil {

@@ -144,13 +144,15 @@ func (l *link) serve(c *seqpacket.Conn) error {
 		return err
 	}
 	closeAll(fds)
-	if first.Type != proto.FrameHello || !sameToken(first.Token, l.p.token) {
+	if first.Type != proto.FrameHello || !sameToken(first.Token, l.p.token) || !l.p.host.obeys(first.Epoch) {
 		return errors.New("refused: not from this generation's host")
+	}
+	if err := l.tellOwned(c); err != nil {
+		return err
 	}
 	l.mu.Lock()
 	l.conn = c
-	l.taken, l.closed = nil, nil
-	l.credit = l.slots - min(l.held, l.slots)
+	l.credit, l.armed = l.slots-min(l.held, l.slots), false
 	l.mu.Unlock()
 	l.wake()
 	defer func() {
@@ -255,11 +257,7 @@ func (l *link) handBack(c *worker.Conn, unread []byte) error {
 	if conn == nil {
 		return errNoHost
 	}
-	tcp, ok := c.Raw().(syscall.Conn)
-	if !ok {
-		return errors.New("not a socket")
-	}
-	raw, err := tcp.SyscallConn()
+	raw, err := rawOf(c)
 	if err != nil {
 		return err
 	}
@@ -270,6 +268,15 @@ func (l *link) handBack(c *worker.Conn, unread []byte) error {
 		return err
 	}
 	return sent
+}
+
+// rawOf is the connection's descriptor.
+func rawOf(c *worker.Conn) (syscall.RawConn, error) {
+	tcp, ok := c.Raw().(syscall.Conn)
+	if !ok {
+		return nil, errors.New("not a socket")
+	}
+	return tcp.SyscallConn()
 }
 
 // connClosed is the server's word that a connection is over here, be it closed

@@ -24,6 +24,8 @@ type fakeHost struct {
 	credit int
 	taken  map[uint64]bool
 	closed map[uint64]bool
+	owned  []proto.Owned
+	told   bool // all that are owned
 }
 
 func newFakeHost(t *testing.T, env ...string) *fakeHost {
@@ -37,13 +39,18 @@ func newFakeHost(t *testing.T, env ...string) *fakeHost {
 
 func (h *fakeHost) connect(token string) {
 	h.t.Helper()
+	h.dial(token, 0)
+}
+
+func (h *fakeHost) dial(token string, epoch uint64) {
+	h.t.Helper()
 	c, err := seqpacket.Dial(h.path)
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	h.conn = c
 	h.t.Cleanup(func() { _ = c.Close() }) // some tests have done so
-	h.send(proto.Frame{Type: proto.FrameHello, Token: token})
+	h.send(proto.Frame{Type: proto.FrameHello, Epoch: epoch, Token: token})
 }
 
 func (h *fakeHost) send(f proto.Frame, fds ...int) {
@@ -65,7 +72,11 @@ func (h *fakeHost) until(what string, ok func() bool) {
 			h.t.Fatalf("waiting for %s: %v", what, err)
 		}
 		f, err := proto.ParseFrame(buf[:n])
-		if err != nil || f.Type != proto.FrameReport {
+		if err == nil && f.Type == proto.FrameOwned && !h.told {
+			h.owned, h.told = append(h.owned, f.Owned...), f.Last
+			continue
+		}
+		if err != nil || f.Type != proto.FrameReport || !h.told {
 			h.t.Fatalf("%+v, %v", f, err)
 		}
 		h.credit += int(f.Credit)
@@ -139,11 +150,14 @@ func TestReports(t *testing.T) {
 	if err := h.conn.Close(); err != nil {
 		t.Fatal(err)
 	}
-	h.credit = 0
+	h.credit, h.told = 0, false
 	h.connect("secret")
 	h.until("credit", func() bool { return h.credit > 0 })
 	if h.credit != all-1 {
 		t.Errorf("credit %d to a new host, %d at first", h.credit, all)
+	}
+	if len(h.owned) != 1 || h.owned[0].Number != 6 || h.owned[0].Cookie == 0 {
+		t.Errorf("owned: %+v", h.owned)
 	}
 	answerOf(t, bufio.NewReader(kept))
 	h.end()
@@ -156,6 +170,7 @@ func TestStrangers(t *testing.T) {
 	h.until("the first credit", func() bool { return h.credit > 0 })
 	for name, send := range map[string]func(){
 		"wrong token": func() {},
+		"wrong epoch": func() {},
 		"nonsense":    func() { h.send(proto.Frame{Type: '?'}) },
 		"no socket":   func() { h.send(proto.Frame{Type: proto.FrameConn, Number: 1}) },
 	} {
@@ -166,7 +181,11 @@ func TestStrangers(t *testing.T) {
 		if name == "wrong token" {
 			token = "Secret"
 		}
-		h.connect(token)
+		epoch := uint64(0)
+		if name == "wrong epoch" {
+			epoch = 1
+		}
+		h.dial(token, epoch)
 		send()
 		var err error
 		for n := 1; err == nil && n > 0; {
@@ -176,7 +195,7 @@ func TestStrangers(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	h.credit = 0
+	h.credit, h.told = 0, false
 	h.connect("secret")
 	h.until("credit", func() bool { return h.credit > 0 })
 	h.end()

@@ -80,7 +80,7 @@ func newTestInProcess() (*inProcess, error) {
 		configured: make(chan struct{}), attached: make(chan int), stop: make(chan time.Duration, 1), gone: make(chan struct{}),
 	}
 	p.link = newLink(p, nil)
-	return p, nil
+	return p, p.host.claim(0)
 }
 
 // helperLink is the worker's end of a hand-over socket, at LINK. It prints when

@@ -208,7 +208,7 @@ type rig struct {
 
 func newRig(t *testing.T, cfg *config.Pool) *rig { return newRigOf(t, cfg, false) }
 
-func newRigOf(t *testing.T, cfg *config.Pool, expected bool) *rig {
+func newRigOf(t *testing.T, cfg *config.Pool, expected bool, adopted ...Adopted) *rig {
 	r := &rig{t: t, attempt: make(chan *attempt, 100), log: &eventLog{}}
 	r.Pool = New(Options{
 		Config: cfg,
@@ -218,6 +218,7 @@ func newRigOf(t *testing.T, cfg *config.Pool, expected bool) *rig {
 		},
 		Logger:   slog.New(r.log),
 		Expected: expected,
+		Adopted:  adopted,
 	})
 	r.impossible = func(s state, e event) { t.Errorf("%v cannot happen in state %v", e, s) }
 	r.Open()

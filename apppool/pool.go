@@ -19,6 +19,10 @@ type Options struct {
 	Logger  *slog.Logger                 // nil discards
 	Failed  Failed                       // runs on_failed; nil does nothing
 
+	// Adopted are generations of a host before this one: the pool begins with them.
+	// That of the highest number serves at once, unless it is draining.
+	Adopted []Adopted
+
 	// Expected says that the pool is to run. If it starts on demand it is idle
 	// from the beginning. Otherwise Start will follow: requests that come before
 	// it wait, as they do while the pool starts, instead of finding it stopped.
@@ -54,6 +58,7 @@ type Pool struct {
 	closing chan struct{} // closed by Close
 	done    chan struct{} // closed when the pool's goroutine and its tasks have ended
 
+	adopted    []Adopted          // what Open begins with
 	machine    *machine           // the pool's goroutine's own
 	impossible func(state, event) // told of what cannot happen
 	spread     func() float64     // in [0, 1), at random
@@ -86,13 +91,17 @@ func New(o Options) *Pool {
 	p.life, p.end = context.WithCancelCause(context.Background())
 	p.hooks, p.noHooks = context.WithCancel(p.life)
 	p.machine = newMachine(p, o.Config, o.Expected)
+	p.adopted = o.Adopted
 	return p
 }
 
-// Open starts the pool's goroutine, and no worker process. It is repeatable. The
-// goroutine ends with Close.
+// Open starts the pool's goroutine, and no worker process. A pool that has adopted a
+// generation runs when Open returns. It is repeatable. The goroutine ends with Close.
 func (p *Pool) Open() {
-	p.opened.Do(func() { go p.machine.run() })
+	p.opened.Do(func() {
+		p.machine.inherit(p.adopted)
+		go p.machine.run()
+	})
 }
 
 // Close stops the pool for good: the generation that serves and those that are

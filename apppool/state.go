@@ -23,6 +23,9 @@ package apppool
 //	          too many failures                 start, recycle, reconfigure, second chance
 //	backoff -------------------------> failed ----------------------------------------> starting
 //
+// With the host a pool begins as stopped or idle, or with a generation that the
+// host before has left: then it is running at once.
+//
 // Generations that were replaced or stopped drain beside this and change no state.
 type state int
 
@@ -59,13 +62,14 @@ const (
 	evRetry                    // the back-off is over, or what a failed pool waits before its second chance
 	evExhausted                // that was one failure too many
 	evDemand                   // a request has come that found the pool idle
+	evInherit                  // a generation of the host before this one is taken over
 	evIdle                     // the generation that serves has had no request for idle_timeout
 	events                     // how many there are
 )
 
 // String is the event's name in logs.
 func (e event) String() string {
-	return [events]string{"start", "stop", "recycle", "reconfigure", "replace", "ready", "unready", "crashed", "retry", "exhausted", "demand", "idle"}[e]
+	return [events]string{"start", "stop", "recycle", "reconfigure", "replace", "ready", "unready", "crashed", "retry", "exhausted", "demand", "inherit", "idle"}[e]
 }
 
 // action is what the pool does about an event.
@@ -114,6 +118,7 @@ func (s state) on(e event) step {
 			evRetry:       impossible,
 			evExhausted:   impossible,
 			evDemand:      {stopped, answer}, // it came too late
+			evInherit:     {running, serve},
 			evIdle:        impossible,
 		},
 		starting: {
@@ -128,6 +133,7 @@ func (s state) on(e event) step {
 			evRetry:       impossible,         // the timer is off
 			evExhausted:   impossible,         // it is looked at when that start has failed
 			evDemand:      {starting, answer}, // somebody else was first
+			evInherit:     impossible,
 			evIdle:        impossible,
 		},
 		backoff: {
@@ -142,6 +148,7 @@ func (s state) on(e event) step {
 			evRetry:       {starting, begin},
 			evExhausted:   {failed, fail},
 			evDemand:      {backoff, answer},
+			evInherit:     impossible,
 			evIdle:        impossible,
 		},
 		running: {
@@ -156,6 +163,7 @@ func (s state) on(e event) step {
 			evRetry:       impossible, // the timer is off
 			evExhausted:   impossible,
 			evDemand:      {running, answer},
+			evInherit:     impossible, // it is the first that happens to a pool
 			evIdle:        {idle, rest},
 		},
 		overlapping: {
@@ -170,6 +178,7 @@ func (s state) on(e event) step {
 			evRetry:       impossible, // the timer is off
 			evExhausted:   impossible,
 			evDemand:      {overlapping, answer},
+			evInherit:     impossible,
 			evIdle:        impossible, // it is looked at in state running only
 		},
 		failed: {
@@ -184,6 +193,7 @@ func (s state) on(e event) step {
 			evRetry:       {starting, chance},
 			evExhausted:   impossible, // it is known
 			evDemand:      {failed, answer},
+			evInherit:     impossible,
 			evIdle:        impossible,
 		},
 		idle: {
@@ -198,6 +208,7 @@ func (s state) on(e event) step {
 			evRetry:       impossible, // the timer is off
 			evExhausted:   impossible,
 			evDemand:      {starting, begin},
+			evInherit:     {running, serve},
 			evIdle:        impossible, // it is
 		},
 	}[s][e]

@@ -14,14 +14,14 @@ import (
 // how the caller fares, "ok", "waits" or "error". It is written a second time on
 // purpose.
 const table = `
-            start                  stop            recycle                  reconfigure              replace                 ready              unready              crashed             retry            exhausted    demand                  idle
-stopped     starting/begin/waits   stopped/halt/ok starting/begin/waits     stopped/adopt/ok         -                       -                  -                    -                   -                -            stopped/answer/         -
-starting    starting/join/waits    stopped/halt/ok starting/pend/waits      starting/pend/waits      -                       running/serve/ok   backoff/delay/error  -                   -                -            starting/answer/        -
-backoff     starting/begin/waits   stopped/halt/ok starting/begin/waits     starting/begin/waits     -                       -                  -                    -                   starting/begin/  failed/fail/ backoff/answer/         -
-running     running/answer/ok      stopped/halt/ok overlapping/begin/waits  overlapping/begin/waits  starting/replace/waits  -                  -                    backoff/revive/     -                -            running/answer/         idle/rest/
-overlapping overlapping/answer/ok  stopped/halt/ok overlapping/pend/waits   overlapping/pend/waits   -                       running/serve/ok   running/keep/error   starting/bury/waits -                -            overlapping/answer/     -
-failed      starting/anew/waits    stopped/halt/ok starting/anew/waits      starting/anew/waits      -                       -                  -                    -                   starting/chance/ -            failed/answer/          -
-idle        starting/begin/waits   stopped/halt/ok starting/begin/waits     idle/adopt/ok            -                       -                  -                    -                   -                -            starting/begin/         -
+            start                  stop            recycle                  reconfigure              replace                 ready              unready              crashed             retry            exhausted    demand                  inherit         idle
+stopped     starting/begin/waits   stopped/halt/ok starting/begin/waits     stopped/adopt/ok         -                       -                  -                    -                   -                -            stopped/answer/         running/serve/  -
+starting    starting/join/waits    stopped/halt/ok starting/pend/waits      starting/pend/waits      -                       running/serve/ok   backoff/delay/error  -                   -                -            starting/answer/        -               -
+backoff     starting/begin/waits   stopped/halt/ok starting/begin/waits     starting/begin/waits     -                       -                  -                    -                   starting/begin/  failed/fail/ backoff/answer/         -               -
+running     running/answer/ok      stopped/halt/ok overlapping/begin/waits  overlapping/begin/waits  starting/replace/waits  -                  -                    backoff/revive/     -                -            running/answer/         -               idle/rest/
+overlapping overlapping/answer/ok  stopped/halt/ok overlapping/pend/waits   overlapping/pend/waits   -                       running/serve/ok   running/keep/error   starting/bury/waits -                -            overlapping/answer/     -               -
+failed      starting/anew/waits    stopped/halt/ok starting/anew/waits      starting/anew/waits      -                       -                  -                    -                   starting/chance/ -            failed/answer/          -               -
+idle        starting/begin/waits   stopped/halt/ok starting/begin/waits     idle/adopt/ok            -                       -                  -                    -                   -                -            starting/begin/         running/serve/  -
 `
 
 var (
@@ -63,6 +63,10 @@ func step0(s state) step { return step{s, never} }
 
 // walk brings a pool into state s, lets e happen, and looks what became of it.
 func walk(t *testing.T, s state, e event, next, fate string) {
+	if e == evInherit {
+		inherited(t, s).is(next, 4, "4 running")
+		return
+	}
 	r := newRig(t, with(func(c *config.Pool) {
 		if s == failed || e == evExhausted {
 			c.Failure = config.Failure{MaxCrashes: 1, Window: time.Hour, SecondChance: restartDelay}
@@ -136,6 +140,17 @@ func walk(t *testing.T, s state, e event, next, fate string) {
 	case "error":
 		c.want(errNoWay)
 	}
+}
+
+// inherited is a pool that would begin in state s, stopped or idle, and has adopted
+// generation 4.
+func inherited(t *testing.T, s state) *rig {
+	cfg := with(func(c *config.Pool) {
+		if s == idle {
+			c.Start = config.StartOnDemand
+		}
+	})
+	return newRigOf(t, cfg, s == idle, Adopted{Worker: newFakeWorker(4), Generation: 4, Hosting: config.InProcess})
 }
 
 // TestTable_Impossible checks that what cannot happen is told and moves nothing.

@@ -12,7 +12,7 @@ import (
 type Spec struct {
 	Pool       *config.Pool    // limits and the pool's folder
 	Program    *config.Program // what to run; never nil
-	Generation int             // 1, 2, 3 ... within the life of the host's pool
+	Generation int             // 1, 2, 3 ...; it goes on after what the pool has adopted
 }
 
 // Starter starts worker processes. inproc and outproc implement it, one for

@@ -27,6 +27,7 @@ type client struct {
 // clients is the table of all open connections.
 type clients struct {
 	mu      sync.Mutex // guards below
+	first   uint64     // numbers below are of hosts before
 	last    uint64
 	open    map[uint64]*client
 	sites   map[string]int

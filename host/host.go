@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -17,8 +18,10 @@ import (
 	"time"
 
 	"aerie/admin"
+	"aerie/apppool"
 	"aerie/config"
 	"aerie/inproc"
+	"aerie/internal/cgroup"
 	"aerie/internal/logfile"
 	"aerie/internal/process"
 	"aerie/internal/systemd"
@@ -41,6 +44,9 @@ type Host struct {
 	opts      Options
 	startedAt time.Time
 	lock      *lock
+	memory    *memory // nil until the lock is held
+	adopted   adopted
+	opened    bool // Open has succeeded; set before anybody else looks
 
 	routes  atomic.Pointer[routes]        // in force
 	next    atomic.Pointer[config.Config] // in force, or being put in force
@@ -85,6 +91,7 @@ func New(cfg *config.Config, opts Options) *Host {
 	h.next.Store(cfg)
 	h.version.Store(1)
 	h.pools, h.clients = newPoolSet(), newClients()
+	h.adopted = adopted{byPool: map[string][]apppool.Adopted{}, dirs: map[string]int{}}
 	h.launcher = opts.Launcher
 	if h.launcher == nil {
 		h.launcher = &process.Launcher{}
@@ -105,7 +112,8 @@ func (h *Host) Open(ctx context.Context) error {
 
 func (h *Host) open(ctx context.Context) error {
 	cfg := h.next.Load()
-	if err := h.prepare(cfg); err != nil {
+	left, err := h.prepare(cfg)
+	if err != nil {
 		return err
 	}
 	if err := h.openLogs(cfg); err != nil {
@@ -113,8 +121,12 @@ func (h *Host) open(ctx context.Context) error {
 	}
 	h.serve(cfg)
 	h.starters()
+	h.adopt(ctx, cfg, left)
+	if err := h.removeLeftovers(cfg); err != nil {
+		return err
+	}
 	for _, p := range cfg.Pools {
-		h.newPool(p)
+		h.newPool(p, h.adopted.byPool[p.Name])
 	}
 	r := h.buildRoutes(cfg, h.version.Load())
 	h.routes.Store(r)
@@ -122,6 +134,7 @@ func (h *Host) open(ctx context.Context) error {
 	if err := h.listeners.sockets.receive(cfg.Addresses()); err != nil {
 		return err
 	}
+	h.configureAdopted(ctx)
 	if err := h.listeners.add(cfg.Addresses()); err != nil {
 		return err
 	}
@@ -129,12 +142,22 @@ func (h *Host) open(ctx context.Context) error {
 	if err := h.admin.Listen(cfg.Host.Admin); err != nil {
 		return err
 	}
+	// From here on nothing fails. Until here a host that cannot open leaves the
+	// worker processes that it has adopted to the next one.
+	h.opened = true
+	for _, p := range h.pools.all() {
+		p.Open()
+	}
 	h.tasks.Go(func() {
 		if err := h.admin.Serve(); err != nil && !errors.Is(err, http.ErrServerClosed) {
 			h.log.Error("admin API", "error", err)
 		}
 	})
 	h.tasks.Go(h.rotateLogs)
+	h.tasks.Go(h.endStrays)
+	for _, name := range h.adopted.stale {
+		h.tasks.Go(func() { h.refreshPool(name) })
+	}
 	for _, p := range h.pools.all() {
 		if startsNow(cfg.Pools[p.name]) {
 			h.tasks.Go(func() { h.startPool(p) })
@@ -152,25 +175,35 @@ func (h *Host) startPool(p *pool) {
 	}
 }
 
-// prepare makes the folders and takes the lock, so that only one host uses them.
-func (h *Host) prepare(cfg *config.Config) error {
+// prepare makes the folders and takes the lock, so that only one host uses them. It
+// returns what the host before has left.
+func (h *Host) prepare(cfg *config.Config) ([]inproc.Record, error) {
 	for dir, mode := range map[string]os.FileMode{
 		cfg.Host.RunDir: 0o711, filepath.Join(cfg.Host.RunDir, "p"): 0o711,
 		cfg.Host.StateDir: 0o755, logDir(cfg): 0o755,
 	} {
 		if err := os.MkdirAll(dir, mode); err != nil {
-			return fmt.Errorf("make folder: %w", err)
+			return nil, fmt.Errorf("make folder: %w", err)
 		}
 	}
 	var err error
 	if h.lock, err = takeLock(filepath.Join(cfg.Host.RunDir, "lock")); err != nil {
-		return err
+		return nil, err
 	}
+	memory, left, problem, err := remember(cfg.Host.RunDir)
+	if err != nil {
+		return nil, err
+	}
+	if problem != nil {
+		h.log.Warn("worker processes that the host before has left are not adopted", "error", problem)
+	}
+	h.memory = memory
+	h.clients.begin(memory.epoch())
 	h.service = newService(cfg.Host.RunDir, startID(h.startedAt))
 	if err := h.groups.open(cfg.Host.RunDir, startID(h.startedAt)); err != nil {
 		h.log.Warn("clear up control groups of hosts before", "error", err)
 	}
-	return h.removeLeftovers(cfg)
+	return left, nil
 }
 
 // startID tells one start of the host from those before it whose workers may
@@ -180,8 +213,9 @@ func startID(t time.Time) string {
 	return strconv.FormatInt(t.UnixMilli()%room, 36)
 }
 
-// removeLeftovers removes the socket folders of hosts that have ended. Their
-// worker processes need them no more: they end by themselves.
+// removeLeftovers removes the socket folders of hosts that have ended, but those of
+// worker processes that were adopted. The others need theirs no more: they end by
+// themselves.
 func (h *Host) removeLeftovers(cfg *config.Config) error {
 	root, err := os.OpenRoot(filepath.Join(cfg.Host.RunDir, "p"))
 	if err != nil {
@@ -197,11 +231,32 @@ func (h *Host) removeLeftovers(cfg *config.Config) error {
 		return fmt.Errorf("socket folders: %w", err)
 	}
 	for _, name := range names {
-		if err := root.RemoveAll(name); err != nil {
+		if err := h.removeUnused(root, name); err != nil {
 			return fmt.Errorf("remove leftover sockets: %w", err)
 		}
 	}
 	return nil
+}
+
+// removeUnused removes those folders of a pool's folder that no adopted worker
+// process uses, and itself if none is left.
+func (h *Host) removeUnused(root *os.Root, pool string) error {
+	h.adopted.mu.Lock()
+	defer h.adopted.mu.Unlock()
+	used := false
+	for dir, n := range h.adopted.dirs {
+		used = used || n > 0 && filepath.Dir(dir) == pool
+	}
+	if !used {
+		return root.RemoveAll(pool)
+	}
+	starts, err := fs.ReadDir(root.FS(), pool)
+	for _, start := range starts {
+		if dir := filepath.Join(pool, start.Name()); h.adopted.dirs[dir] == 0 {
+			err = errors.Join(err, root.RemoveAll(dir))
+		}
+	}
+	return err
 }
 
 func logDir(cfg *config.Config) string { return filepath.Join(cfg.Host.StateDir, "logs") }
@@ -221,10 +276,12 @@ func (h *Host) starters() {
 	log := func(pool string) (*logfile.File, error) { return h.logs.Open(pool + ".log") }
 	h.inproc = &inproc.Starter{
 		Launcher: h.launcher, Contain: h.contain, SocketDir: h.service.socketDir, Log: log,
+		Groups:    cgroup.Name(h.next.Load().Host.RunDir),
 		AccessLog: func() (*os.File, error) { return h.accessFile.File(), nil },
-		Settings:  h.settings, Site: h.siteOf, Env: workerEnvironment,
+		Settings:  h.settingsOf, Site: h.siteOf, Env: workerEnvironment,
 		Ending: func() bool { return h.life.Err() != nil }, HostAway: func() time.Duration { return h.next.Load().Host.HostAway },
-		Owner: h, Started: h.service.started, Running: h.pools.running, Ended: h.pools.ended, Logger: h.log,
+		Owner: h, Owned: h.owned, Epoch: h.memory.epoch(),
+		Started: h.service.started, Running: h.workerReady, Ended: h.workerEnded, Logger: h.log,
 	}
 	h.outproc = &outproc.Starter{
 		Launcher: h.launcher, Contain: h.contain, SocketDir: h.service.socketDir, Log: log, Env: workerEnvironment, Site: h.siteOf,
@@ -319,6 +376,9 @@ func (h *Host) end(ctx context.Context) error {
 		note(h.access.Close())
 	}
 	note(h.logs.Close())
+	if h.memory != nil {
+		note(h.memory.close(h.opened))
+	}
 	if h.lock != nil {
 		note(h.lock.release())
 	}

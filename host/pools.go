@@ -92,18 +92,18 @@ func (s *poolSet) ended(w *inproc.Worker) {
 	s.mu.Unlock()
 }
 
-// newPool makes a pool of the host and starts its goroutine, but no process.
-func (h *Host) newPool(cfg *config.Pool) *pool {
+// newPool makes a pool of the host, which is opened later.
+func (h *Host) newPool(cfg *config.Pool, adopted []apppool.Adopted) *pool {
 	p := &pool{name: cfg.Name, gate: h.server.NewGate(concurrency(cfg)), Pool: apppool.New(apppool.Options{
 		Config:   cfg,
 		Logger:   h.log,
 		Starter:  h.starter,
-		Expected: starts(cfg),
+		Expected: starts(cfg) || len(adopted) > 0,
+		Adopted:  adopted,
 		Failed: func(ctx context.Context, command []string, reason string) {
 			h.onFailed(ctx, cfg.Name, command, reason)
 		},
 	})}
-	p.Open()
 	h.pools.add(p)
 	return p
 }
@@ -121,8 +121,17 @@ func (h *Host) starter(hosting config.Hosting) apppool.Starter {
 	return h.outproc
 }
 
-// settings is what a worker process of the pool serves by, in the configuration
-// that is in force or being put in force.
+// settingsOf is what the worker process serves by, in the configuration that is in
+// force or being put in force, and its own way to the host.
+func (h *Host) settingsOf(w *inproc.Worker) (*worker.Settings, error) {
+	s, err := h.settings(w.Pool(), w.Generation())
+	if err == nil {
+		s.HostSocket = h.service.pathFor(w.SocketDir(), w.Pool(), w.UID())
+	}
+	return s, err
+}
+
+// settings is settingsOf without what is the worker process's own.
 func (h *Host) settings(pool string, generation int) (*worker.Settings, error) {
 	s, err := h.settingsIn(h.next.Load(), pool)
 	if err != nil {
@@ -141,7 +150,7 @@ func (h *Host) settingsIn(cfg *config.Config, pool string) (*worker.Settings, er
 		Pool:    pool,
 		Sites:   sitesOf(cfg, func(a *config.App) bool { return a.Pool.Name == pool }),
 		Trusted: cfg.Host.TrustedProxies, Limits: connLimits(cfg), Head: headLimits(cfg),
-		Concurrency: concurrency(p), AccessLog: cfg.Host.Log.Access, HostSocket: h.service.path(p),
+		Concurrency: concurrency(p), AccessLog: cfg.Host.Log.Access,
 	}, nil
 }
 
@@ -183,7 +192,7 @@ func (h *Host) configureWorkers(ctx context.Context, needs func(pool string) boo
 		if !needs(name) {
 			continue
 		}
-		s, err := h.settings(name, w.Generation())
+		s, err := h.settingsOf(w)
 		if err == nil {
 			err = w.Configure(ctx, s)
 		}

@@ -189,7 +189,8 @@ func printed(err error) string {
 
 // addPool makes a pool and starts it.
 func (h *Host) addPool(ctx context.Context, cfg *config.Pool) error {
-	p := h.newPool(cfg)
+	p := h.newPool(cfg, nil)
+	p.Open()
 	if !startsNow(cfg) {
 		return nil
 	}

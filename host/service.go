@@ -56,8 +56,25 @@ func (s *service) poolDir(p *config.Pool) string {
 	return filepath.Join(s.dir, hex.EncodeToString(sum[:4]), s.id)
 }
 
-// path is the socket on which the pool's workers reach the host.
-func (s *service) path(p *config.Pool) string { return filepath.Join(s.poolDir(p), "host") }
+// hostSocket is the name of the host's socket in the folder of a pool.
+const hostSocket = "host"
+
+// pathFor is the socket on which a worker process of the pool reaches the host: the
+// one beside its own sockets, or, if a host before has made those, one that its user
+// may use; "" if there is none.
+func (s *service) pathFor(dir, pool string, uid int) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.folders[dir] != nil {
+		return filepath.Join(dir, hostSocket)
+	}
+	for dir, f := range s.folders {
+		if f.pool == pool && f.uid == uid {
+			return filepath.Join(dir, hostSocket)
+		}
+	}
+	return ""
+}
 
 // socketDir makes the pool's folder, for user or, if that is nil, for the host's
 // own, and listens in it for the pool's workers, unless that is done already.
@@ -102,7 +119,7 @@ func (s *service) makeFolder(dir string, uid, gid int) (net.Listener, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, "host")
+	path := filepath.Join(dir, hostSocket)
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		return nil, err

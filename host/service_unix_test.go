@@ -31,7 +31,7 @@ func TestServiceSocket(t *testing.T) {
 			t.Fatal(got, err)
 		}
 	}
-	for path, want := range map[string]os.FileMode{s.poolDir(shop): 0o700, filepath.Dir(s.poolDir(shop)): 0o711, s.path(shop): 0o600} {
+	for path, want := range map[string]os.FileMode{s.poolDir(shop): 0o700, filepath.Dir(s.poolDir(shop)): 0o711, filepath.Join(s.poolDir(shop), hostSocket): 0o600} {
 		st, err := os.Stat(path)
 		if err != nil || st.Mode().Perm() != want {
 			t.Errorf("%s: %v, %v; want %o", path, st.Mode(), err, want)

@@ -19,6 +19,7 @@ type Client struct {
 
 	cookie   uint64 // the kernel's name of the socket; 0 while the host has a descriptor of it
 	taken    bool   // the worker has said that it has the connection; guarded by the link's mu
+	told     bool   // all that is known of it is what a worker process has said of a connection that a host before gave it
 	consumed uint64 // bytes that were read from it before it was handed over
 }
 

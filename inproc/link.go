@@ -24,8 +24,10 @@ type link struct {
 	conn   *seqpacket.Conn
 	logger *slog.Logger
 	owner  Owner
-	ready  chan struct{} // closed by the first credit
-	closed chan struct{} // closed when the worker has closed its end, or died
+	owned  func(proto.Owned) *Client // of greeting
+	ready  chan struct{}             // closed by the first credit
+	told   chan struct{}             // closed when the worker has told which connections it has already
+	closed chan struct{}             // closed when the worker has closed its end, or died
 
 	mu       sync.Mutex // guards below
 	sent     map[uint64]*Client
@@ -45,19 +47,36 @@ type Owner interface {
 	Ended(c *Client)
 }
 
+// greeting is how to reach a worker process, and what proves to be its host.
+type greeting struct {
+	path  string // of its hand-over socket
+	pid   int    // of the process that must listen there
+	uid   int    // of the user as whom it must run; -1 is any
+	epoch uint64
+	token string
+	owned func(proto.Owned) *Client // makes known what the worker has already, or returns nil; nil if it can have nothing
+}
+
 // dialLink connects to the worker's socket and proves to be its host.
-func dialLink(path string, uid int, token string, owner Owner, logger *slog.Logger) (*link, error) {
-	c, err := seqpacket.DialUser(path, uid)
+func dialLink(g greeting, owner Owner, logger *slog.Logger) (*link, error) {
+	c, err := seqpacket.DialUser(g.path, g.uid)
 	if err != nil {
 		return nil, fmt.Errorf("connect to hand-over socket: %w", err)
 	}
-	hello := proto.Frame{Type: proto.FrameHello, Token: token}
+	pid, err := c.PeerPID()
+	if err == nil && pid != g.pid {
+		err = fmt.Errorf("process %d listens on it, not %d", pid, g.pid)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("hand-over socket: %w", err), c.Close())
+	}
+	hello := proto.Frame{Type: proto.FrameHello, Epoch: g.epoch, Token: g.token}
 	if err := c.Send(hello.Append(nil)); err != nil {
 		return nil, errors.Join(fmt.Errorf("greet worker: %w", err), c.Close())
 	}
 	return &link{
-		conn: c, logger: logger, owner: owner,
-		ready: make(chan struct{}), closed: make(chan struct{}), sent: map[uint64]*Client{},
+		conn: c, logger: logger, owner: owner, owned: g.owned,
+		ready: make(chan struct{}), told: make(chan struct{}), closed: make(chan struct{}), sent: map[uint64]*Client{},
 	}, nil
 }
 
@@ -177,6 +196,8 @@ func (l *link) handle(f proto.Frame, fds []int) {
 		l.grant(int(f.Credit))
 	case proto.FrameBack:
 		l.back(f, fds[0])
+	case proto.FrameOwned:
+		l.learn(f)
 	default:
 		closeFDs(fds)
 		l.logger.Error("hand-over socket: unexpected frame", "type", string(rune(f.Type)))

@@ -29,6 +29,12 @@ type fake struct {
 // newLink returns a link that is served, and the worker at its other end.
 func newLink(t *testing.T) (*link, *fake, *owner, *lines) {
 	t.Helper()
+	return newLinkTo(t, nil)
+}
+
+// newLinkTo is newLink to a worker that may have connections already.
+func newLinkTo(t *testing.T, owned func(proto.Owned) *Client) (*link, *fake, *owner, *lines) {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "ae")
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +45,8 @@ func newLink(t *testing.T) (*link, *fake, *owner, *lines) {
 		t.Fatal(err)
 	}
 	o, log := newOwner(), &lines{}
-	l, err := dialLink(path, os.Getuid(), "secret", o, log.logger())
+	g := greeting{path: path, pid: os.Getpid(), uid: os.Getuid(), epoch: 3, token: "secret", owned: owned}
+	l, err := dialLink(g, o, log.logger())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +66,7 @@ func newLink(t *testing.T) (*link, *fake, *owner, *lines) {
 			t.Error(err)
 		}
 	})
-	if f, _ := w.recv(); f.Type != proto.FrameHello || f.Token != "secret" {
+	if f, _ := w.recv(); f.Type != proto.FrameHello || f.Token != "secret" || f.Epoch != 3 {
 		t.Fatalf("first frame %+v", f)
 	}
 	return l, w, o, log

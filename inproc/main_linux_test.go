@@ -215,11 +215,12 @@ func newFixture(t *testing.T) *fixture {
 		SocketDir: func(*config.Pool, *process.User) (string, error) { return run, nil },
 		Log:       func(pool string) (*logfile.File, error) { return f.logs.Open(pool + ".log") },
 		AccessLog: func() (*os.File, error) { return access, nil },
-		Settings:  func(string, int) (*worker.Settings, error) { return settings(), nil },
+		Settings:  func(*Worker) (*worker.Settings, error) { return settings(), nil },
 		Env:       os.Environ,
 		HostAway:  func() time.Duration { return time.Minute },
 		Ending:    func() bool { return false },
 		Owner:     f.owner,
+		Epoch:     1,
 		Started: func(_ string, generation int, token string) func() {
 			f.mu.Lock()
 			defer f.mu.Unlock()

@@ -85,6 +85,13 @@ func connOf(fd int, c *Client) (net.Conn, error) {
 		closeFDs([]int{fd})
 		return nil, fmt.Errorf("not the socket that was handed over: cookie %d, want %d (%v)", got, c.cookie, err)
 	}
+	if c.told {
+		if err := isConnection(fd, c.Local, c.Remote); err != nil {
+			closeFDs([]int{fd})
+			return nil, err
+		}
+		c.told = false // from here on the host has seen it itself
+	}
 	return tcpconn.FromDescriptor(fd, c.Local, c.Remote)
 }
 

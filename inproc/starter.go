@@ -2,6 +2,7 @@ package inproc
 
 import (
 	"context"
+	"crypto/hmac"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -36,12 +37,15 @@ type Starter struct {
 	SocketDir func(*config.Pool, *process.User) (string, error)               // the pool's own folder below run_dir, that user's; it exists when this returns
 	Log       func(pool string) (*logfile.File, error)                        // the pool's log; the worker's stdout and stderr
 	AccessLog func() (*os.File, error)                                        // where the worker appends its access log; the caller keeps it
-	Settings  func(pool string, generation int) (*worker.Settings, error)     // what a worker is to serve by now
+	Settings  func(w *Worker) (*worker.Settings, error)                       // what a worker is to serve by now
 	Site      func(pool, path string) (b config.Binding, pathBase string)     // of the site and application of the pool that a path belongs to
 	Env       func() []string                                                 // the host's environment as workers get it
 	Ending    func() bool                                                     // whether the host is ending, so that it takes no connection back
+	Groups    string                                                          // what the host's tree of control groups is called: see cgroup.Name
 	HostAway  func() time.Duration                                            // how long a worker lives on without a host
+	Epoch     uint64                                                          // of this start of the host: higher than at every start before
 	Owner     Owner                                                           // takes connections that leave workers
+	Owned     func(pool string, c proto.Owned) *Client                        // makes a connection known that an adopted worker has, or returns nil
 	Started   func(pool string, generation int, token string) (forget func()) // makes the token known to the host service
 	Running   func(w *Worker)                                                 // told of each worker that is ready
 	Ended     func(w *Worker)                                                 // told when the process of a worker has ended, be it that it was ready or not
@@ -53,7 +57,7 @@ var _ apppool.Starter = (*Starter)(nil)
 // Start starts a worker process and returns when it is ready: configured,
 // healthy, and with its hand-over socket open where the system has one.
 func (s *Starter) Start(ctx context.Context, spec apppool.Spec) (apppool.Worker, error) {
-	w := &Worker{starter: s, spec: spec, logger: s.Logger.With("pool", spec.Pool.Name, "generation", spec.Generation), startedAt: time.Now(), cleaned: make(chan struct{})}
+	w := &Worker{starter: s, spec: spec, logger: s.Logger.With("pool", spec.Pool.Name, "generation", spec.Generation), startedAt: time.Now(), digest: apppool.Digest(spec.Pool), cleaned: make(chan struct{})}
 	if err := s.start(ctx, w); err != nil {
 		return nil, w.failed(ctx, err)
 	}
@@ -78,7 +82,10 @@ func (s *Starter) start(ctx context.Context, w *Worker) error {
 	if err := w.startPlugin(ctx, run); err != nil {
 		return err
 	}
-	settings, err := s.Settings(w.spec.Pool.Name, w.spec.Generation)
+	if err := w.claim(ctx, token); err != nil {
+		return err
+	}
+	settings, err := s.Settings(w)
 	if err != nil {
 		return err
 	}
@@ -92,15 +99,10 @@ func (s *Starter) start(ctx context.Context, w *Worker) error {
 	if err := w.health(ctx); err != nil {
 		return err
 	}
-	w.relay = &h1.Upstream{Dial: w.dialer(func() string { return reply.RelaySocket }), IdleTimeout: time.Minute}
-	w.token = token
-	if reply.HandoverSocket == "" {
-		return nil
-	}
-	if w.link, err = dialLink(reply.HandoverSocket, w.uid(), token, s.Owner, w.logger); err != nil {
+	w.relaySocket, w.handoverSocket = reply.RelaySocket, reply.HandoverSocket
+	if err := w.connect(nil); err != nil || w.link == nil {
 		return err
 	}
-	w.tasks.Go(w.link.serve)
 	select {
 	case <-w.link.ready:
 		return nil
@@ -111,11 +113,44 @@ func (s *Starter) start(ctx context.Context, w *Worker) error {
 	}
 }
 
+// claim proves host and worker process to each other.
+func (w *Worker) claim(ctx context.Context, token string) error {
+	r := proto.NewClaim(token, w.starter.Epoch)
+	reply, err := w.control.Claim(ctx, r)
+	switch {
+	case err != nil:
+		return fmt.Errorf("claim worker: %w", err)
+	case reply.Refused != "":
+		return fmt.Errorf("the worker process refuses this host: %s", reply.Refused)
+	case !hmac.Equal(reply.Proof, proto.WorkerProof(token, r.Epoch, r.Nonce)):
+		return errors.New("claim worker: it does not have the generation's token")
+	case reply.Pool != w.Pool() || int(reply.Generation) != w.Generation():
+		return fmt.Errorf("claim worker: it is generation %d of pool %q", reply.Generation, reply.Pool)
+	}
+	w.token, w.draining = token, reply.Draining
+	return nil
+}
+
+// connect makes the ways on which requests and connections go to the worker.
+// owned is for those that it has already.
+func (w *Worker) connect(owned func(proto.Owned) *Client) (err error) {
+	w.relay = &h1.Upstream{Dial: w.dialer(func() string { return w.relaySocket }), IdleTimeout: time.Minute}
+	if w.handoverSocket == "" {
+		return nil
+	}
+	g := greeting{path: w.handoverSocket, pid: w.Pid(), uid: w.uid(), epoch: w.starter.Epoch, token: w.token, owned: owned}
+	if w.link, err = dialLink(g, w.starter.Owner, w.logger); err != nil {
+		return err
+	}
+	w.tasks.Go(w.link.serve)
+	return nil
+}
+
 // settle sends settings that have changed between the start of the process and
 // the moment from which on it is told of changes.
 func (s *Starter) settle(ctx context.Context, w *Worker) error {
 	for {
-		settings, err := s.Settings(w.spec.Pool.Name, w.spec.Generation)
+		settings, err := s.Settings(w)
 		if err != nil || reflect.DeepEqual(settings, w.settings.Load()) {
 			return err
 		}
@@ -181,7 +216,7 @@ func (w *Worker) makeControlDir() error {
 		return fmt.Errorf("folder of the control socket: %w", err)
 	}
 	defer func() { _ = root.Close() }() // nothing is buffered in it
-	name := "g" + strconv.Itoa(w.spec.Generation)
+	name := controlDirName(w.spec.Generation)
 	w.controlDir = filepath.Join(w.socketDir, name)
 	err = errors.Join(root.RemoveAll(name), root.Mkdir(name, 0o700))
 	if err == nil && w.user != nil {
@@ -192,6 +227,9 @@ func (w *Worker) makeControlDir() error {
 	}
 	return nil
 }
+
+// controlDirName is the name of a generation's folder in that of its pool.
+func controlDirName(generation int) string { return "g" + strconv.Itoa(generation) }
 
 // startPlugin has go-plugin start the process and connect to its control
 // service.
@@ -208,9 +246,11 @@ func (w *Worker) startPlugin(ctx context.Context, run *pluginRunner) error {
 		StartTimeout:     limit,
 		Logger:           hclog.NewNullLogger(), // what matters comes back as an error
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: w.socketDir},
-		GRPCDialOptions:  w.dialOptions(run),
+		GRPCDialOptions:  append(w.dialOptions(run), proto.DialEpoch(w.starter.Epoch)...),
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, dir string) (runner.Runner, error) {
-			w.pluginDir = dir
+			if err := os.Remove(dir); err != nil { // go-plugin has made it for nobody: see makeControlDir
+				return nil, fmt.Errorf("folder of go-plugin: %w", err)
+			}
 			run.prepare(cmd, w.controlDir)
 			return run, nil
 		},
@@ -227,6 +267,7 @@ func (w *Worker) startPlugin(ctx context.Context, run *pluginRunner) error {
 		return err
 	}
 	w.rpc = rpc
+	w.controlSocket = run.address()
 	raw, err := rpc.Dispense(proto.PluginName)
 	if err != nil {
 		return err
@@ -295,7 +336,6 @@ func (w *Worker) removeSockets() error {
 	}
 	n := strconv.Itoa(w.spec.Generation)
 	return errors.Join(
-		os.RemoveAll(w.pluginDir),
 		os.RemoveAll(w.controlDir),
 		ignoreMissing(os.Remove(filepath.Join(w.socketDir, "r"+n))),
 		ignoreMissing(os.Remove(filepath.Join(w.socketDir, "h"+n))),

@@ -198,7 +198,7 @@ func TestCrash(t *testing.T) {
 
 func TestFailedStarts(t *testing.T) {
 	unknownField := func(f *fixture) {
-		f.Settings = func(string, int) (*worker.Settings, error) { return nil, errors.New("pool is gone") }
+		f.Settings = func(*Worker) (*worker.Settings, error) { return nil, errors.New("pool is gone") }
 	}
 	tests := map[string]struct {
 		helper               string

@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/go-plugin"
-
 	"aerie/apppool"
 	"aerie/internal/h1"
 	"aerie/internal/logfile"
@@ -30,18 +28,21 @@ type Worker struct {
 	logger    *slog.Logger
 	startedAt time.Time
 	token     string
+	digest    string // of what it was started with
+	draining  bool   // a host before has told it to drain
 	forget    func() // takes the token out of the host service
 
 	user      *process.User // nil: the host's own
 	socketDir string
-	pluginDir string // go-plugin's, below socketDir; empty
 
 	controlDir string // of the control service's socket, below socketDir
 	log        *logfile.File
 	logFrom    int64 // the log's size before this process wrote to it
 
+	controlSocket, relaySocket, handoverSocket string // the last is "" where connections cannot be handed over
+
 	run     *pluginRunner
-	rpc     plugin.ClientProtocol
+	rpc     io.Closer // the connection to control
 	control proto.ControlClient
 	relay   *h1.Upstream
 	link    *link // nil where connections cannot be handed over

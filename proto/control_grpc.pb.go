@@ -19,6 +19,7 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
+	Control_Claim_FullMethodName     = "/aerie.Control/Claim"
 	Control_Configure_FullMethodName = "/aerie.Control/Configure"
 	Control_Attach_FullMethodName    = "/aerie.Control/Attach"
 	Control_Health_FullMethodName    = "/aerie.Control/Health"
@@ -33,7 +34,14 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Control is served by an in-process worker process to its host.
+//
+// A host claims the worker process first, and every other call carries, as
+// metadata, the epoch that it has claimed it with: see EpochKey.
 type ControlClient interface {
+	// Claim proves host and worker process to each other by the generation's token,
+	// which neither sends, and makes the worker process obey this host: it obeys the
+	// highest epoch that has claimed it, and refuses lower ones.
+	Claim(ctx context.Context, in *ClaimRequest, opts ...grpc.CallOption) (*ClaimReply, error)
 	// Configure makes the worker process ready to serve, or changes the settings
 	// of one that is. Settings that it does not know are refused by name.
 	Configure(ctx context.Context, in *ConfigureRequest, opts ...grpc.CallOption) (*ConfigureReply, error)
@@ -60,6 +68,16 @@ type controlClient struct {
 
 func NewControlClient(cc grpc.ClientConnInterface) ControlClient {
 	return &controlClient{cc}
+}
+
+func (c *controlClient) Claim(ctx context.Context, in *ClaimRequest, opts ...grpc.CallOption) (*ClaimReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ClaimReply)
+	err := c.cc.Invoke(ctx, Control_Claim_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (c *controlClient) Configure(ctx context.Context, in *ConfigureRequest, opts ...grpc.CallOption) (*ConfigureReply, error) {
@@ -146,7 +164,14 @@ func (c *controlClient) Stop(ctx context.Context, in *StopRequest, opts ...grpc.
 // for forward compatibility.
 //
 // Control is served by an in-process worker process to its host.
+//
+// A host claims the worker process first, and every other call carries, as
+// metadata, the epoch that it has claimed it with: see EpochKey.
 type ControlServer interface {
+	// Claim proves host and worker process to each other by the generation's token,
+	// which neither sends, and makes the worker process obey this host: it obeys the
+	// highest epoch that has claimed it, and refuses lower ones.
+	Claim(context.Context, *ClaimRequest) (*ClaimReply, error)
 	// Configure makes the worker process ready to serve, or changes the settings
 	// of one that is. Settings that it does not know are refused by name.
 	Configure(context.Context, *ConfigureRequest) (*ConfigureReply, error)
@@ -175,6 +200,9 @@ type ControlServer interface {
 // pointer dereference when methods are called.
 type UnimplementedControlServer struct{}
 
+func (UnimplementedControlServer) Claim(context.Context, *ClaimRequest) (*ClaimReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Claim not implemented")
+}
 func (UnimplementedControlServer) Configure(context.Context, *ConfigureRequest) (*ConfigureReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Configure not implemented")
 }
@@ -215,6 +243,24 @@ func RegisterControlServer(s grpc.ServiceRegistrar, srv ControlServer) {
 		t.testEmbeddedByValue()
 	}
 	s.RegisterService(&Control_ServiceDesc, srv)
+}
+
+func _Control_Claim_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ClaimRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).Claim(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_Claim_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).Claim(ctx, req.(*ClaimRequest))
+	}
+	return interceptor(ctx, in, info, handler)
 }
 
 func _Control_Configure_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
@@ -343,6 +389,10 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "aerie.Control",
 	HandlerType: (*ControlServer)(nil),
 	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Claim",
+			Handler:    _Control_Claim_Handler,
+		},
 		{
 			MethodName: "Configure",
 			Handler:    _Control_Configure_Handler,

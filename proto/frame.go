@@ -12,7 +12,8 @@ import (
 // travel with the message that they belong to.
 //
 //	host                                   worker
-//	  | --- hello (token) ------------------> |
+//	  | --- hello (epoch, token) -----------> |
+//	  | <-- owned (connections) ------------- |   those of hosts before; the last of these frames says so
 //	  | <-- report (credit) ----------------- |   so many slots are free
 //	  | --- conn (number, addresses) + fd --> |   only against a credit
 //	  | <-- report (credit, taken, closed) -- |   taken: the host closes its copies;
@@ -26,10 +27,11 @@ type FrameType byte
 
 // The frames.
 const (
-	FrameHello  FrameType = 'H' // to the worker: the generation's token
+	FrameHello  FrameType = 'H' // to the worker: the host's epoch and the generation's token
 	FrameConn   FrameType = 'C' // to the worker: one connection, one descriptor
 	FrameDrain  FrameType = 'D' // to the worker: no connection comes after this
 	FrameLogs   FrameType = 'L' // to the worker: two descriptors, as FDLog and FDAccessLog
+	FrameOwned  FrameType = 'O' // to the host, after hello: connections that the worker has
 	FrameReport FrameType = 'R' // to the host: what has happened since the last one
 	FrameBack   FrameType = 'B' // to the host: one connection, one descriptor
 )
@@ -52,6 +54,7 @@ var ErrFrame = errors.New("proto: malformed hand-over frame")
 // its type.
 type Frame struct {
 	Type    FrameType
+	Epoch   uint64         // hello: of the host
 	Token   string         // hello
 	Number  uint64         // conn, back
 	Resumed bool           // conn: it waits between two requests
@@ -61,6 +64,8 @@ type Frame struct {
 	Credit  uint32         // report: so many more connections may be sent
 	Taken   []uint64       // report: these have arrived
 	Closed  []uint64       // report: these have ended
+	Owned   []Owned        // owned
+	Last    bool           // owned: no such frame follows
 }
 
 // Append appends the frame's wire form to b.
@@ -68,7 +73,10 @@ func (f *Frame) Append(b []byte) []byte {
 	b = append(b, byte(f.Type))
 	switch f.Type {
 	case FrameHello:
+		b = binary.BigEndian.AppendUint64(b, f.Epoch)
 		b = append(b, f.Token...)
+	case FrameOwned:
+		b = f.appendOwned(b)
 	case FrameConn, FrameBack:
 		b = binary.BigEndian.AppendUint64(b, f.Number)
 		resumed := byte(0)
@@ -102,7 +110,11 @@ func ParseFrame(b []byte) (Frame, error) {
 	ok := true
 	switch f.Type {
 	case FrameHello:
-		f.Token = string(b)
+		if ok = len(b) >= 8; ok {
+			f.Epoch, f.Token = binary.BigEndian.Uint64(b), string(b[8:])
+		}
+	case FrameOwned:
+		ok = f.parseOwned(b)
 	case FrameConn, FrameBack:
 		ok = f.parseConn(b)
 	case FrameReport:

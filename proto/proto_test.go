@@ -57,7 +57,9 @@ func TestRecordRefused(t *testing.T) {
 
 func TestFrameRoundTrip(t *testing.T) {
 	for _, want := range []Frame{
-		{Type: FrameHello, Token: "secret"},
+		{Type: FrameHello, Epoch: 1 << 40, Token: "secret"},
+		{Type: FrameOwned, Last: true},
+		{Type: FrameOwned, Owned: fullOwned()},
 		{Type: FrameConn, Number: 42, Resumed: true, Prefix: []byte("GET")},
 		{Type: FrameBack, Number: 1 << 63},
 		{Type: FrameDrain}, {Type: FrameLogs},

@@ -348,6 +348,16 @@ func (s *Server) Close() error {
 	return err
 }
 
+// Conns are the connections that the server has, but those that it has handed
+// back or is handing back.
+func (s *Server) Conns() []*Conn {
+	return slices.DeleteFunc(s.all(), func(c *Conn) bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.phase == phaseGone
+	})
+}
+
 // all is a list of the connections.
 func (s *Server) all() []*Conn {
 	s.mu.Lock()

@@ -277,6 +277,53 @@ func TestClear(t *testing.T) {
 	}
 }
 
+// TestFind: a group is found by its folders if they are those of the tree that is
+// asked for, and if the process is in all of them.
+func TestFind(t *testing.T) {
+	for version, tree := range realTrees(t) {
+		t.Run(version, func(t *testing.T) {
+			g, err := tree.New("found", Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command("sleep", "3600")
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			pid := cmd.Process.Pid
+			if _, err := Find(tree.base, g.Folders(), pid); err == nil {
+				t.Error("found before the process was in it")
+			}
+			if err := g.Add(pid); err != nil {
+				t.Error(err)
+			}
+			found, err := Find(tree.base, g.Folders(), pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for controller, dir := range g.Dirs {
+				outside := map[string]string{controller: filepath.Join("/tmp", tree.base, "found")}
+				above := map[string]string{controller: filepath.Dir(dir)}
+				for _, dirs := range []map[string]string{outside, above} {
+					if _, err := Find(tree.base, dirs, pid); err == nil {
+						t.Errorf("found at %v", dirs)
+					}
+				}
+			}
+			if _, err := Find("aerie-other", g.Folders(), pid); err == nil {
+				t.Error("found in another tree")
+			}
+			if err := found.Clear(); err != nil {
+				t.Error(err)
+			}
+			_ = cmd.Wait() // killed
+			if err := errors.Join(found.Remove(), tree.Close()); err != nil || exists(firstDir(g)) {
+				t.Errorf("the group is left: %v", err)
+			}
+		})
+	}
+}
+
 func firstDir(g *Group) string {
 	for _, dir := range g.Dirs {
 		return dir

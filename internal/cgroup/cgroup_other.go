@@ -27,5 +27,11 @@ func (t *Tree) Close() error { return nil }
 // Group is what only Linux has.
 type Group struct{}
 
+// Find fails.
+func Find(string, map[string]string, int) (*Group, error) { return nil, errOther }
+
+// Folders are none.
+func (g *Group) Folders() map[string]string { return nil }
+
 // Kill does nothing: there is no group.
 func (g *Group) Kill() error { return nil }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,6 +31,29 @@ const (
 type Group struct {
 	Dirs map[string]string // by controller of version 1; "" is the only one of version 2
 }
+
+// Find is the group with the folders dirs, by which another host before has known
+// it. They must be in the tree called name, and the process pid must be in each.
+func Find(name string, dirs map[string]string, pid int) (*Group, error) {
+	for controller, dir := range dirs {
+		within, err := filepath.Rel(mountpoint, dir)
+		if err != nil || !filepath.IsLocal(within) || filepath.Base(filepath.Dir(dir)) != name {
+			return nil, fmt.Errorf("control group %q is not where a host makes one", dir)
+		}
+		one := Group{Dirs: map[string]string{controller: dir}}
+		pids, err := one.procs()
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(pids, pid) {
+			return nil, fmt.Errorf("process %d is not in control group %q", pid, dir)
+		}
+	}
+	return &Group{Dirs: maps.Clone(dirs)}, nil
+}
+
+// Folders are the group's folders, as in Dirs.
+func (g *Group) Folders() map[string]string { return maps.Clone(g.Dirs) }
 
 // Add puts the process pid, with all of its threads, into the group. What it
 // starts from then on is born there. Going over a limit that way is no error.

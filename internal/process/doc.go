@@ -17,6 +17,8 @@
 // the guard, a small helper process that notices the host's death by the end of
 // a pipe. A process without EndWithHost lives on.
 //
+// A process that a host before this one has started can be adopted: see Adopt.
+//
 // Elsewhere than on Linux programs are executed directly and there is neither
 // shim nor guard: those systems are for development.
 package process

@@ -67,6 +67,7 @@ func Tree(pid int) ([]int, error) {
 type stat struct {
 	parent, group, session int
 	started                uint64 // clock ticks after boot
+	dead                   bool   // it has ended, and its parent has not yet asked how
 }
 
 var errProcessGone = errors.New("process is gone")
@@ -97,7 +98,7 @@ func parseStat(pid int, b []byte, err error) (stat, error) {
 	if end < 0 || len(fields) < 20 {
 		return stat{}, fmt.Errorf("look at process %d: %w", pid, errProcessGone)
 	}
-	var s stat
+	s := stat{dead: fields[0] == "Z"}
 	var errs [4]error
 	s.parent, errs[0] = strconv.Atoi(fields[1])
 	s.group, errs[1] = strconv.Atoi(fields[2])

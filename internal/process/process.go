@@ -66,6 +66,8 @@ type Process struct {
 	oom         string        // that, once the group has run out of memory
 	done        chan struct{} // closed when it has ended and was reaped
 
+	adopted *adoption // of a process that is not our child; otherwise nil
+
 	mu         sync.Mutex // guards below
 	ended      bool       // the pid may belong to somebody else
 	terminated bool       // the polite signal was sent
@@ -91,6 +93,15 @@ func (p *Process) Status() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.status
+}
+
+// Held are the folders of the process's control group, nil if it has none, and
+// Contain.OutOfMemory: what Adopt needs.
+func (p *Process) Held() (group map[string]string, outOfMemory string) {
+	if p.group == nil {
+		return nil, ""
+	}
+	return p.group.Folders(), p.outOfMemory
 }
 
 // Signal sends sig to the process, not to its group. After its end the error is
@@ -125,10 +136,17 @@ func (p *Process) killOwn() (ended bool, err error) {
 		return true, nil
 	}
 	p.killed = true
-	if err = killTree(p.proc); errors.Is(err, os.ErrProcessDone) {
+	if err = p.killTree(); errors.Is(err, os.ErrProcessDone) {
 		err = nil
 	}
 	return false, err
+}
+
+func (p *Process) killTree() error {
+	if p.adopted != nil {
+		return p.adopted.kill()
+	}
+	return killTree(p.proc)
 }
 
 // Stop ends the process: it asks politely (SIGTERM; not on Windows), and when

@@ -42,7 +42,11 @@ func (p *Process) clearGroup() (oom string, err error) {
 	}
 	err = p.group.Clear()
 	n, countErr := p.group.OutOfMemory()
-	if n > 0 {
+	before := 0
+	if p.adopted != nil {
+		before = p.adopted.oom
+	}
+	if n > before {
 		oom = p.outOfMemory
 	}
 	return oom, errors.Join(err, countErr)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"syscall"
 	"time"
 
@@ -76,6 +77,22 @@ func newConn(c *net.UnixConn) (*Conn, error) {
 		return nil, errors.Join(err, c.Close())
 	}
 	return &Conn{c: c, raw: raw, oob: make([]byte, unix.CmsgSpace(4*4))}, nil
+}
+
+// PeerPID is the process that connected, or for the end that has connected the
+// one that listens, as the kernel noted it when the connection was made.
+func (c *Conn) PeerPID() (int, error) {
+	var cred *unix.Ucred
+	var err error
+	if cerr := c.raw.Control(func(fd uintptr) {
+		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); cerr != nil {
+		return 0, cerr
+	}
+	if err != nil {
+		return 0, os.NewSyscallError("getsockopt SO_PEERCRED", err)
+	}
+	return int(cred.Pid), nil
 }
 
 // Send sends a message with descriptors, and waits for room if there is none.

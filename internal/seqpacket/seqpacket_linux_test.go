@@ -145,6 +145,13 @@ func TestDialUser(t *testing.T) {
 	}
 }
 
+func TestPeerPID(t *testing.T) {
+	a, _ := pair(t)
+	if pid, err := a.PeerPID(); err != nil || pid != os.Getpid() {
+		t.Fatalf("PeerPID = %d, %v", pid, err)
+	}
+}
+
 // TestLastMessagesOfACloser: what was sent before a close comes, also when the
 // closer had left messages unread.
 func TestLastMessagesOfACloser(t *testing.T) {

@@ -28,6 +28,9 @@ func Dial(string) (*Conn, error) { return nil, ErrUnsupported }
 // DialUser fails with ErrUnsupported.
 func DialUser(string, int) (*Conn, error) { return nil, ErrUnsupported }
 
+// PeerPID fails with ErrUnsupported.
+func (*Conn) PeerPID() (int, error) { return 0, ErrUnsupported }
+
 // Send fails with ErrUnsupported.
 func (*Conn) Send([]byte, ...int) error { return ErrUnsupported }
 

@@ -37,5 +37,6 @@ func sleeper() (pid int, err error) {
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
-	return cmd.Process.Pid, cmd.Process.Release()
+	pid = cmd.Process.Pid // Release makes it -1
+	return pid, cmd.Process.Release()
 }

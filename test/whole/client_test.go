@@ -14,12 +14,20 @@ import (
 // on it and returns the body of the answer, which must be 200.
 func keepAlive(t *testing.T, h *hosttest.Host, host string) (get func(path string) string) {
 	t.Helper()
+	getFor := keepAliveFor(t, h, host)
+	return func(path string) string { t.Helper(); return getFor(host, path) }
+}
+
+// keepAliveFor is keepAlive for requests to any site, on a connection whose first
+// one is to host.
+func keepAliveFor(t *testing.T, h *hosttest.Host, host string) (get func(host, path string) string) {
+	t.Helper()
 	c, err := rawhttp.Dial(h.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() }) // often closed already
-	get = func(path string) string {
+	get = func(host, path string) string {
 		t.Helper()
 		if err := c.Send(fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, host)); err != nil {
 			t.Fatal(err)
@@ -33,6 +41,6 @@ func keepAlive(t *testing.T, h *hosttest.Host, host string) (get func(path strin
 		}
 		return string(r.Body)
 	}
-	get("/pid")
+	get(host, "/pid")
 	return get
 }
