@@ -4,6 +4,8 @@ import (
 	"os"
 	"runtime"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // forker starts processes from one thread that lives as long as it does: the
@@ -48,6 +50,15 @@ func (f *forker) close() {
 
 func (f *forker) serve() {
 	runtime.LockOSThread() // and never unlocked: the thread belongs to the children
+	if unix.Gettid() == os.Getpid() {
+		// The runtime never ends a process's first thread. It is held here so
+		// that another goroutine gets another one.
+		var other sync.WaitGroup
+		other.Go(f.serve)
+		other.Wait()
+		runtime.UnlockOSThread()
+		return
+	}
 	for r := range f.requests {
 		proc, err := os.StartProcess(r.argv[0], r.argv, r.attr)
 		r.reply <- forkReply{proc, err}
