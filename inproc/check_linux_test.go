@@ -1,9 +1,13 @@
 package inproc
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -40,6 +44,7 @@ func TestCheck(t *testing.T) {
 	if err := syscall.Kill(w.Pid(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "all threads to stop", func() bool { return stopped(t, w.Pid()) })
 	errLate := errors.New("late")
 	for _, path := range []string{"", "/"} {
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errLate)
@@ -63,4 +68,24 @@ func TestCheck(t *testing.T) {
 	if err := w.Sample(t.Context()); err == nil {
 		t.Error("a process that has ended has figures")
 	}
+}
+
+// stopped reports whether each thread of the process has stopped.
+func stopped(t *testing.T, pid int) bool {
+	t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(threads) == 0 {
+		t.Fatalf("threads of process %d: %v", pid, err)
+	}
+	for _, name := range threads {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			continue // it has ended meanwhile
+		}
+		_, rest, _ := bytes.Cut(b, []byte(") "))
+		if !bytes.HasPrefix(rest, []byte("T")) {
+			return false
+		}
+	}
+	return true
 }
