@@ -118,7 +118,7 @@ func newHeapFloor() []byte {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return nil
 	}
-	return make([]byte, 8<<20)
+	return make([]byte, 16<<20)
 }
 
 // run serves until it is told to stop.
