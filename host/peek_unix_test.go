@@ -124,3 +124,29 @@ func TestLock(t *testing.T) {
 		t.Errorf("no folder: %v", err)
 	}
 }
+
+// TestPeekWaitsForTheRest: a head that comes in two pieces is decided when the second
+// one is there, although the first one was there before anybody waited.
+func TestPeekWaitsForTheRest(t *testing.T) {
+	server, client := tcp(t)
+	head := "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
+	write(t, client, head[:20])
+	type verdict struct {
+		name string
+		err  error
+	}
+	got := make(chan verdict, 1)
+	go func() {
+		name, _, err := peek(server)
+		got <- verdict{name, err}
+	}()
+	select {
+	case v := <-got:
+		t.Fatalf("decided by half a head: %+v", v)
+	case <-time.After(50 * time.Millisecond):
+	}
+	write(t, client, head[20:])
+	if v := <-got; v.name != "a.test" || v.err != nil {
+		t.Errorf("%+v", v)
+	}
+}
